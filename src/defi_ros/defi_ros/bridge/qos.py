@@ -1,0 +1,32 @@
+"""Quality of service of every topic, by what the topic is for; knows no node.
+
+| profile     | reliability | durability      | depth | for                                                            |
+|-------------|-------------|-----------------|-------|----------------------------------------------------------------|
+| `IMAGES`    | reliable    | volatile        | 2     | camera images; the newest matters, a queue only adds age       |
+| `STATES`    | best effort | volatile        | 5     | what subscribers of joint states ask for; matches any publisher |
+| `STREAM`    | reliable    | volatile        | 5     | joint states, chunks, control state: small and often           |
+| `LATCHED`   | reliable    | transient local | 1     | instruction, robot description: late joiners get the last one  |
+| `COMMANDS`  | reliable    | volatile        | 1     | controllers' command topics                                    |
+| `EVENTS`    | reliable    | volatile        | 10    | stops, outcomes, diagnostics: none may be lost                 |
+"""
+
+from __future__ import annotations
+
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+
+def _profile(depth: int, *, reliable: bool = True, latched: bool = False) -> QoSProfile:
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+IMAGES = _profile(2)
+STATES = _profile(5, reliable=False)
+STREAM = _profile(5)
+LATCHED = _profile(1, latched=True)
+COMMANDS = _profile(1)
+EVENTS = _profile(10)
