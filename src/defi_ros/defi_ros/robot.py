@@ -1,0 +1,192 @@
+"""A robot file, config/robots/<name>.yaml, as a checked value; knows no ROS but where its files are installed."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from defi_models.contract import ConfigError, ContractError, JointLimits, RobotSpec, Workspace
+from defi_ros import sections
+from defi_ros.settings import build, param, section
+
+PACKAGE = "defi_ros"
+
+
+@dataclass(frozen=True)
+class RobotFile:
+    """Everything that is particular to one robot. See `defi_ros.sections` for each value."""
+
+    name: str = param(doc="Name of the robot, equal to the file's name.")
+    arm: str = param(doc="Kind of arm; policies are trained for one.")
+    joints: sections.Joints = param(doc="The arm's joints and their limits.")
+    workspace: sections.WorkspaceBox = param(doc="Where the tool centre point may be.")
+    home: tuple[float, ...] = param(doc="Rest posture [rad].")
+    tip_frame: str = param(doc="Frame of the tool centre point in the robot description.")
+    cameras: Mapping[str, sections.Camera] = param(doc="Camera name -> how its images come in.")
+    alignment: sections.Alignment = section(sections.Alignment, "How far apart in time inputs may be.")
+    policy: sections.PolicySettings = section(sections.PolicySettings, "Which policy runs, and how often.")
+    control: sections.Control = section(sections.Control, "The arm bridge's loop and watchdogs.")
+    driver: sections.Driver = section(sections.Driver, "The controller that moves the arm.")
+    gripper: sections.Gripper = section(sections.Gripper, "The gripper.")
+    teleop: sections.Teleop = section(sections.Teleop, "Moving the arm by hand.")
+    sim: sections.Sim = section(sections.Sim, "The simulated robot.")
+    nodes: sections.Nodes = section(sections.Nodes, "The processes.")
+
+    @property
+    def spec(self) -> RobotSpec:
+        """What models, control and simulator need to know; limits are already scaled by `joints.limit_scale`.
+
+        Raises:
+            ContractError: list lengths or limits contradict each other.
+        """
+        joints, scale = self.joints, self.joints.limit_scale
+        return RobotSpec(
+            name=self.name,
+            arm=self.arm,
+            joint_names=joints.names,
+            limits=JointLimits(
+                lower=np.array(joints.lower),
+                upper=np.array(joints.upper),
+                velocity=np.array(joints.velocity) * scale.velocity,
+                acceleration=np.array(joints.acceleration) * scale.acceleration,
+                jerk=np.array(joints.jerk) * scale.jerk,
+            ),
+            workspace=Workspace(
+                lower=np.array(self.workspace.lower),
+                upper=np.array(self.workspace.upper),
+                velocity_m_s=self.workspace.velocity_m_s,
+            ),
+            home=np.array(self.home),
+            tip_frame=self.tip_frame,
+            cameras=tuple(self.cameras),
+        )
+
+
+def robots_folder() -> Path:
+    """The folder of robot files: the source tree's, or else the installed one.
+
+    Raises:
+        ConfigError: neither exists.
+    """
+    looked = [Path(__file__).resolve().parents[3] / "config" / "robots"]
+    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    looked += [Path(prefix) / "share" / PACKAGE / "config" / "robots" for prefix in prefixes if prefix]
+    looked += [parent / "share" / PACKAGE / "config" / "robots" for parent in Path(__file__).resolve().parents]
+    for folder in looked:
+        if folder.is_dir():
+            return folder
+    raise ConfigError(
+        f"robot files: got no folder config/robots, expected one of {', '.join(map(str, looked))}. "
+        "Run `make setup`, or pass the path of a robot file."
+    )
+
+
+def available_robots() -> tuple[str, ...]:
+    """The names `load_robot` knows."""
+    return tuple(sorted(path.stem for path in robots_folder().glob("*.yaml")))
+
+
+def load_robot(name_or_path: str | Path) -> RobotFile:
+    """The robot of a name, as in "franka", or of a path that ends in .yaml.
+
+    Raises:
+        ConfigError: no such robot, a text that is no YAML, an unknown, missing or repeated key, a wrong type or a
+            value out of range.
+    """
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        known = available_robots()
+        if str(name_or_path) not in known:
+            near = difflib.get_close_matches(str(name_or_path), known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(
+                f"robot: got {str(name_or_path)!r}, expected a robot file of {robots_folder()} or a path ending in "
+                f".yaml.{hint} Robots: {', '.join(known) or 'none'}"
+            )
+        path = robots_folder() / f"{name_or_path}.yaml"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        folder = path.parent
+        beside = ", ".join(sorted(file.name for file in folder.glob("*.yaml"))) if folder.is_dir() else "no such folder"
+        raise ConfigError(f"robot: got {path}, expected a readable file ({error.strerror}). There: {beside}") from error
+    return parse_robot(text, path.name)
+
+
+def parse_robot(text: str, source: str) -> RobotFile:
+    """The robot that a YAML text describes; `source` names it in messages.
+
+    Raises:
+        ConfigError: see `load_robot`.
+    """
+    lines: dict[tuple[str, ...], int] = {}
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        _note_lines(node, (), lines, source)
+        given = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: got a text that is no YAML: {' '.join(str(error).split())}") from error
+
+    def where(path: tuple[str, ...]) -> str:
+        while path and path not in lines:
+            path = path[:-1]
+        return f"{source}, line {lines[path]}" if path else source
+
+    robot = build(RobotFile, {} if given is None else given, where)
+    _check_together(robot, where)
+    return robot
+
+
+def _note_lines(node: yaml.Node | None, path: tuple[str, ...], lines: dict[tuple[str, ...], int], source: str) -> None:
+    """Notes the line of every key, and refuses a key given twice, of which YAML would silently keep the last."""
+    if isinstance(node, yaml.SequenceNode):
+        for at, item in enumerate(node.value):
+            lines[*path, str(at)] = item.start_mark.line + 1
+    if not isinstance(node, yaml.MappingNode):
+        return
+    for key_node, value_node in node.value:
+        key = (*path, str(key_node.value))
+        line = key_node.start_mark.line + 1
+        if key in lines:
+            raise ConfigError(
+                f"{source}, line {line}: {'.'.join(key)}: got it a second time, expected it once. First: line {lines[key]}"
+            )
+        lines[key] = line
+        _note_lines(value_node, key, lines, source)
+
+
+def _check_together(robot: RobotFile, where) -> None:  # noqa: ANN001
+    """Refuses values that are fine alone but contradict each other."""
+    joints = len(robot.joints.names)
+    arrays = {("joints", name): getattr(robot.joints, name) for name in ("lower", "upper", "velocity", "acceleration", "jerk")}
+    arrays[("home",)] = robot.home
+    wanted = dict.fromkeys(arrays, joints) | {("workspace", "lower"): 3, ("workspace", "upper"): 3}
+    arrays |= {("workspace", "lower"): robot.workspace.lower, ("workspace", "upper"): robot.workspace.upper}
+    for path, values in arrays.items():
+        if len(values) != wanted[path]:
+            raise ConfigError(
+                f"{where(path)}: {'.'.join(path)}: got {len(values)} numbers, expected {wanted[path]}"
+                + (f", one for each of {', '.join(robot.joints.names)}" if wanted[path] == joints else " (x, y, z)")
+            )
+    if robot.gripper.close_below >= robot.gripper.open_above:
+        raise ConfigError(
+            f"{where(('gripper', 'close_below'))}: gripper: got close_below {robot.gripper.close_below:g} and open_above "
+            f"{robot.gripper.open_above:g}, expected close_below < open_above"
+        )
+    try:
+        spec = robot.spec
+    except ContractError as error:
+        raise ConfigError(f"{where(('joints',))}: {error}") from error
+    outside = (spec.home < spec.limits.lower) | (spec.home > spec.limits.upper)
+    if outside.any():
+        at = int(np.argmax(outside))
+        raise ConfigError(
+            f"{where(('home',))}: home of {spec.joint_names[at]}: got {spec.home[at]:g} rad, "
+            f"expected {spec.limits.lower[at]:g}..{spec.limits.upper[at]:g} rad"
+        )

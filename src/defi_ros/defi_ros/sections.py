@@ -1,0 +1,182 @@
+"""The sections of a robot file as frozen dataclasses: the only home of each value's default, unit and bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from defi_ros.settings import param, section
+
+
+@dataclass(frozen=True)
+class LimitScale:
+    """How much of the arm's documented limits this site lets it use."""
+
+    velocity: float = param(1.0, "Part of the joint velocity limits in use, 0..1.", above=0.0, at_most=1.0)
+    acceleration: float = param(1.0, "Part of the joint acceleration limits in use, 0..1.", above=0.0, at_most=1.0)
+    jerk: float = param(1.0, "Part of the joint jerk limits in use, 0..1.", above=0.0, at_most=1.0)
+
+
+@dataclass(frozen=True)
+class Joints:
+    """The arm's joints and what they may do, in the order of every joint array."""
+
+    names: tuple[str, ...] = param(doc="Joint names as in joint_states and robot_description.")
+    lower: tuple[float, ...] = param(doc="Lowest positions [rad].")
+    upper: tuple[float, ...] = param(doc="Highest positions [rad].")
+    velocity: tuple[float, ...] = param(doc="Largest speeds [rad/s].", above=0.0)
+    acceleration: tuple[float, ...] = param(doc="Largest accelerations [rad/s^2].", above=0.0)
+    jerk: tuple[float, ...] = param(doc="Largest jerks [rad/s^3].", above=0.0)
+    limit_scale: LimitScale = section(LimitScale, "How much of these limits this site uses.")
+
+
+@dataclass(frozen=True)
+class WorkspaceBox:
+    """The box the tool centre point may be in and how fast it may go there, in the base frame."""
+
+    lower: tuple[float, ...] = param(doc="Lowest corner x, y, z [m].")
+    upper: tuple[float, ...] = param(doc="Highest corner x, y, z [m].")
+    velocity_m_s: float = param(0.5, "Largest speed of the tool centre point [m/s].", above=0.0, at_most=2.0)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One camera of a real robot; in simulation the same name is rendered instead."""
+
+    driver: str = param("topic", "How its images come in.", choices=("topic", "opencv", "realsense"))
+    source: str = param("", "Topic, device path, video file or serial number; empty: camera/<name>/image_raw.")
+    width: int = param(640, "Image width [px].", at_least=16, at_most=4096)
+    height: int = param(480, "Image height [px].", at_least=16, at_most=4096)
+    rate_hz: float = param(30.0, "Frames a second [Hz].", above=0.0, at_most=240.0)
+    max_age_s: float = param(0.3, "An image older than this is not acted upon [s].", above=0.0, at_most=10.0)
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How far apart in time what belongs together may be."""
+
+    max_skew_s: float = param(0.05, "Largest spread of capture times of one observation's images [s].", above=0.0)
+    joint_max_age_s: float = param(0.1, "A joint state older than this is not acted upon [s].", above=0.0)
+    joint_max_gap_s: float = param(0.1, "Joint states further apart are not interpolated between [s].", above=0.0)
+    history_s: float = param(2.0, "How long joint states are kept for looking back [s].", above=0.0, at_most=60.0)
+
+
+@dataclass(frozen=True)
+class PolicySettings:
+    """Which policy runs, on what, and how often."""
+
+    path: str = param("nano", "Name of a shipped policy, `scripted`, or the folder of a checkpoint.")
+    backend: str = param("torch", "What runs the networks.", choices=("torch", "onnx"))
+    composed: bool = param(False, "GFDM and GIDM in one process, handing features over by reference.")
+    replan_s: float = param(0.2, "Shortest time between two inferences [s].", at_least=0.0, at_most=10.0)
+    threads: int = param(2, "CPU threads of one inference; 0 leaves it to the backend.", at_least=0, at_most=64)
+    imagined_image_rate_hz: float = param(1.0, "Rate of imagined images for people; 0 is off [Hz].", at_least=0.0)
+    camera_timeout_s: float = param(5.0, "Configure fails when a camera sends nothing for this long [s].", above=0.0)
+
+
+@dataclass(frozen=True)
+class Control:
+    """The arm bridge's loop, its watchdogs, and what it lets pass."""
+
+    rate_hz: float = param(200.0, "Rate of the command loop [Hz].", at_least=50.0, at_most=1000.0)
+    chunk_timeout_s: float = param(
+        0.5, "POLICY comes to rest when the newest chunk arrived longer ago than this [s].", above=0.0, at_most=10.0
+    )
+    chunk_max_age_s: float = param(
+        1.0, "A chunk whose observation is older than this is refused [s].", above=0.0, at_most=10.0
+    )
+    state_timeout_s: float = param(0.1, "HOLD when joint states are older than this [s].", above=0.0, at_most=2.0)
+    teleop_timeout_s: float = param(0.2, "The deadman counts as released after this silence [s].", above=0.0, at_most=2.0)
+    lookahead_s: float = param(0.0, "Commands lead by the delay of the arm's own controller [s].", at_least=0.0, at_most=0.5)
+    blend_s: float = param(0.12, "Crossfade from one chunk to the next [s].", at_least=0.0, at_most=1.0)
+    reanchor_rad: float = param(
+        0.1, "In HOLD, the reference follows an arm that was moved by more than this [rad].", above=0.0, at_most=1.0
+    )
+    max_deviation_rad: float = param(
+        0.35, "A reference this far from the measured joints is held back [rad].", above=0.0, at_most=2.0
+    )
+    posture_gain_hz: float = param(
+        1.0, "How fast free motion leans to the home posture [1/s].", at_least=0.0, at_most=20.0
+    )
+    at_rest_rad_s: float = param(0.005, "Slower than this counts as at rest [rad/s].", above=0.0, at_most=0.1)
+    start_mode: str = param("HOLD", "Who may move the arm after start.", choices=("HOLD", "POLICY"))
+    after_teleop: str = param("HOLD", "Who may move the arm once the deadman is released.", choices=("HOLD", "POLICY"))
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The controller interface that the arm bridge speaks."""
+
+    kind: str = param(
+        "forward_position",
+        "Kind of controller.",
+        choices=("forward_position", "joint_trajectory", "cartesian_pose"),
+    )
+    topic: str = param("", "Command topic; empty: the usual one of the kind.")
+    base_frame: str = param("panda_link0", "Frame that poses are given in.")
+    horizon_s: float = param(0.1, "joint_trajectory: how far ahead each message reaches [s].", above=0.0, at_most=2.0)
+
+
+@dataclass(frozen=True)
+class Gripper:
+    """The gripper's action and when it is commanded: on transitions only."""
+
+    kind: str = param(
+        "parallel_gripper_command",
+        "Type of action.",
+        choices=("none", "parallel_gripper_command", "gripper_command"),
+    )
+    action: str = param("panda_gripper/gripper_cmd", "Name of the action.")
+    joint: str = param("panda_finger_joint1", "Its joint in joint_states and in goals.")
+    width_m: float = param(0.08, "Full opening [m].", above=0.0, at_most=1.0)
+    width_per_joint: float = param(2.0, "Opening per unit of the joint: 2 where each of two fingers moves.", above=0.0)
+    max_effort_n: float = param(20.0, "Largest force of a closing gripper [N].", above=0.0, at_most=500.0)
+    close_below: float = param(0.4, "Closes when the wanted opening falls below this, 0..1.", at_least=0.0, at_most=1.0)
+    open_above: float = param(0.6, "Opens when the wanted opening rises above this, 0..1.", at_least=0.0, at_most=1.0)
+    min_interval_s: float = param(0.3, "Shortest time between two goals [s].", at_least=0.0, at_most=10.0)
+
+
+@dataclass(frozen=True)
+class Teleop:
+    """What a person's input device may ask for."""
+
+    device: str = param("keyboard", "Input device.", choices=("keyboard", "joy", "spacemouse"))
+    linear_m_s: float = param(0.15, "Speed at full deflection [m/s].", above=0.0, at_most=1.0)
+    angular_rad_s: float = param(0.6, "Turning speed at full deflection [rad/s].", above=0.0, at_most=3.0)
+
+
+@dataclass(frozen=True)
+class Sim:
+    """The simulated robot and its cameras."""
+
+    image_px: int = param(128, "Width and height of rendered images [px].", at_least=32, at_most=1024)
+    camera_rate_hz: float = param(30.0, "Rendered frames a second [Hz].", above=0.0, at_most=120.0)
+    joint_state_rate_hz: float = param(200.0, "Rate of joint_states [Hz].", above=0.0, at_most=500.0)
+    scene_rate_hz: float = param(30.0, "Rate of scene_state [Hz].", above=0.0, at_most=200.0)
+    real_time: bool = param(True, "Physics keeps pace with the clock; false runs as fast as possible.")
+    reset_pause_s: float = param(0.25, "Controllers ignore commands for this long after a reset [s].", at_least=0.0)
+
+
+def _nice(default: int) -> int:
+    return param(default, "Scheduling priority; negative values apply where the system permits them.", at_least=-20, at_most=19)
+
+
+@dataclass(frozen=True)
+class Nice:
+    """How the processes share the CPU, one value a node; the arm comes first and inference last."""
+
+    arm_bridge_node: int = _nice(-10)
+    camera_node: int = _nice(0)
+    teleop_node: int = _nice(0)
+    task_node: int = _nice(0)
+    recorder_node: int = _nice(5)
+    sim_node: int = _nice(5)
+    monitor_node: int = _nice(10)
+    imagination_node: int = _nice(10)
+    action_node: int = _nice(10)
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The processes."""
+
+    nice: Nice = section(Nice, "Scheduling priority of each node.")
