@@ -1,0 +1,1 @@
+"""DeFI models: contract, transforms, networks, data, training, inference and evaluation. Knows nothing of ROS."""

@@ -1,0 +1,204 @@
+"""A model's folder: weights, configuration, normalisation statistics and provenance, or nothing.
+
+    <folder>/checkpoint.json     format, arm, model configuration, statistics, provenance, hash of each weight file
+    <folder>/forward.safetensors GFDM: autoencoder, text encoder, backbone
+    <folder>/inverse.safetensors GIDM, video former, action denoiser
+
+Weights are safetensors: nothing is ever unpickled. A folder is written beside its place and moved there whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from defi_models.config import DefiConfig
+from defi_models.contract import CheckpointError, PolicySpec
+from defi_models.transforms import Statistics
+
+T = TypeVar("T")
+FORMAT = 1
+FILE = "checkpoint.json"
+FORWARD, INVERSE = "forward.safetensors", "inverse.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a model's folder says about it, without the weights.
+
+    Attributes:
+        folder: Where it lies.
+        name: Name of the preset it was made from.
+        arm: The arm its actions are for.
+        config: The model.
+        statistics: Normalisation of actions and proprioception; None before the policy stage.
+        hashes: SHA-256 of each weight file, by file name.
+        provenance: Commands, seeds, data and figures that made it.
+    """
+
+    folder: Path
+    name: str
+    arm: str
+    config: DefiConfig
+    statistics: Statistics | None
+    hashes: Mapping[str, str]
+    provenance: Mapping[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the weights of both halves."""
+        return hashlib.sha256("".join(f"{k}{v}" for k, v in sorted(self.hashes.items())).encode()).hexdigest()[:16]
+
+    def spec(self) -> PolicySpec:
+        """What this checkpoint needs and gives as a policy."""
+        config = self.config
+        cells = config.gfdm.image_size // config.autoencoder.stride // config.gfdm.patch
+        width = config.gfdm.width * len(config.gfdm.feature_blocks)
+        return PolicySpec(
+            name=self.name,
+            fingerprint=self.fingerprint,
+            arm=self.arm,
+            cameras=config.cameras,
+            image_size=(config.gfdm.image_size, config.gfdm.image_size),
+            space="ee_pose",
+            chunk_steps=config.chunk_steps,
+            step_ns=config.step_ns,
+            feature_shape=(len(config.cameras), config.gfdm.frames, cells**2, width),
+            uses_proprioception=config.proprioception_width > 0,
+        )
+
+    def weights(self, file: str) -> Path:
+        """The path of a weight file, checked against its hash.
+
+        Raises:
+            CheckpointError: it is missing or is not the file that was saved.
+        """
+        path = self.folder / file
+        if file not in self.hashes or not path.is_file():
+            raise CheckpointError(
+                f"checkpoint {self.folder}: {file} is missing; it has {sorted(p.name for p in self.folder.iterdir())}. "
+                "Train the missing stage or copy the whole folder."
+            )
+        got = sha256(path)
+        if got != self.hashes[file]:
+            raise CheckpointError(
+                f"checkpoint {self.folder}: {file} has SHA-256 {got[:12]}, expected {self.hashes[file][:12]}; "
+                "the file is damaged or belongs to another checkpoint"
+            )
+        return path
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Reads a folder's description.
+
+    Raises:
+        CheckpointError: it is no checkpoint, of another format, or incomplete.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise CheckpointError(f"{folder} is no checkpoint: it has no {FILE}. Give a folder that `defi train` wrote.")
+    try:
+        data = json.loads(path.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not valid JSON ({error}); the file is damaged") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        got = data.get("format") if isinstance(data, dict) else type(data).__name__
+        raise CheckpointError(f"{path}: got format {got}, expected {FORMAT}; it was written by another version")
+    missing = [key for key in ("name", "arm", "config", "hashes", "provenance") if key not in data]
+    if missing:
+        raise CheckpointError(f"{path}: {missing} missing; it has {sorted(data)}")
+    statistics = data.get("statistics")
+    return Checkpoint(
+        folder=folder,
+        name=data["name"],
+        arm=data["arm"],
+        config=build(DefiConfig, data["config"], str(path)),
+        statistics=None if statistics is None else Statistics.from_dict(statistics),
+        hashes=data["hashes"],
+        provenance=data["provenance"],
+    )
+
+
+def write_checkpoint(
+    folder: Path,
+    *,
+    name: str,
+    arm: str,
+    config: DefiConfig,
+    weights: Mapping[str, Path],
+    statistics: Statistics | None,
+    provenance: Mapping[str, Any],
+) -> Checkpoint:
+    """Writes a folder in one move; what stood there before is replaced only when the new one is whole.
+
+    Args:
+        folder: Where to write.
+        name: Name of the model.
+        arm: The arm its actions are for.
+        config: The model.
+        weights: File name -> safetensors file to move in.
+        statistics: Normalisation; None before the policy stage.
+        provenance: Commands, seeds, data and figures.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    for file, source in weights.items():
+        shutil.copyfile(source, made / file)
+    description = {
+        "format": FORMAT,
+        "name": name,
+        "arm": arm,
+        "config": asdict(config),
+        "statistics": None if statistics is None else statistics.to_dict(),
+        "hashes": {file: sha256(made / file) for file in weights},
+        "provenance": dict(provenance),
+    }
+    (made / FILE).write_text(json.dumps(description, indent=1) + "\n")
+    made.chmod(0o755)
+    if folder.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+        os.rename(folder, old / folder.name)
+        os.rename(made, folder)
+        shutil.rmtree(old)
+    else:
+        os.rename(made, folder)
+    return read_checkpoint(folder)
+
+
+def build(kind: type[T], values: Any, where: str) -> T:
+    """A (nested) frozen dataclass from the dictionaries and lists that JSON gives back.
+
+    Raises:
+        CheckpointError: a key is unknown or missing, naming both lists.
+    """
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{where}: got {type(values).__name__} for {kind.__name__}, expected an object")
+    hints = get_type_hints(kind)
+    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    unknown, missing = sorted(set(values) - set(names)), sorted(set(names) - set(values))
+    if unknown or missing:
+        raise CheckpointError(
+            f"{where}: {kind.__name__} has unknown keys {unknown} and misses {missing}; expected {names}"
+        )
+    return kind(**{name: _value(hints[name], values[name], where) for name in names})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if get_origin(hint) is UnionType:
+        hint = next(arg for arg in get_args(hint) if arg is not type(None)) if value is not None else type(None)
+    if is_dataclass(hint) and isinstance(hint, type):
+        return build(hint, value, where)
+    return tuple(value) if isinstance(value, list) else value

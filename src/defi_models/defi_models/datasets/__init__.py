@@ -1,0 +1,1 @@
+"""Episodes and the windows over them that training reads."""

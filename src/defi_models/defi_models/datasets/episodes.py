@@ -1,0 +1,123 @@
+"""Episodes on disk: what a camera saw, where the arm was and where it was told to go, one file an episode.
+
+    <folder>/episode_000000.npz   arrays of `Episode`; images are PNG, packed in one buffer a camera
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from defi_models.contract import DefiError, FloatArray
+
+
+class DatasetError(DefiError):
+    """A dataset is missing, damaged or lacks what training needs."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One demonstration, sampled at a fixed step; T samples.
+
+    Attributes:
+        task: Name of the task.
+        instructions: Sentences that ask for it; any of them fits.
+        success: Whether it did what was asked.
+        step_ns: Time between samples [ns].
+        images: Camera -> uint8 RGB, (T, H, W, 3).
+        joint_positions: Measured, (T, joints) [rad].
+        ee_pose: Measured pose of the tool centre point, (T, 7).
+        gripper: Measured opening, (T,).
+        target_pose: Pose the arm was to have at each sample's time, (T, 7).
+        target_gripper: Opening it was to have, (T,).
+    """
+
+    task: str
+    instructions: tuple[str, ...]
+    success: bool
+    step_ns: int
+    images: Mapping[str, npt.NDArray[np.uint8]]
+    joint_positions: FloatArray
+    ee_pose: FloatArray
+    gripper: FloatArray
+    target_pose: FloatArray
+    target_gripper: FloatArray
+
+
+_ARRAYS = ("joint_positions", "ee_pose", "gripper", "target_pose", "target_gripper")
+
+
+def episode_files(folder: Path) -> list[Path]:
+    """The episodes of a folder in order.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    files = sorted(folder.glob("episode_*.npz"))
+    if not files:
+        raise DatasetError(f"no episodes in {folder}: expected files episode_*.npz, as `defi data sim --out` writes them")
+    return files
+
+
+def save_episode(episode: Episode, path: Path) -> None:
+    """Writes one episode whole or not at all."""
+    packed: dict[str, npt.NDArray] = {}
+    for camera, images in episode.images.items():
+        coded = [cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1] for image in images]
+        packed[f"png.{camera}"] = np.concatenate(coded)
+        packed[f"sizes.{camera}"] = np.array([len(c) for c in coded])
+    half_written = path.with_suffix(".part")
+    with half_written.open("wb") as file:
+        np.savez(
+            file,
+            task=np.array(episode.task),
+            instructions=np.array(episode.instructions),
+            success=np.array(episode.success),
+            step_ns=np.array(episode.step_ns),
+            **{name: getattr(episode, name) for name in _ARRAYS},
+            **packed,
+        )  # type: ignore[arg-type]
+    os.replace(half_written, path)
+
+
+def load_episode(path: Path) -> Episode:
+    """Reads one episode.
+
+    Raises:
+        DatasetError: the file is damaged or is not an episode.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            images = {
+                name.removeprefix("png."): _decode(data[name], data[f"sizes.{name.removeprefix('png.')}"])
+                for name in data.files
+                if name.startswith("png.")
+            }
+            return Episode(
+                task=str(data["task"]),
+                instructions=tuple(str(text) for text in data["instructions"]),
+                success=bool(data["success"]),
+                step_ns=int(data["step_ns"]),
+                images=images,
+                **{name: data[name] for name in _ARRAYS},
+            )
+    except (OSError, ValueError, KeyError, cv2.error) as error:
+        raise DatasetError(f"{path}: cannot be read as an episode ({error}); delete it or make it again") from error
+
+
+def _decode(buffer: npt.NDArray[np.uint8], sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    ends = np.cumsum(sizes)
+    return np.stack(
+        [cv2.imdecode(buffer[e - n : e], cv2.IMREAD_COLOR_RGB) for n, e in zip(sizes, ends, strict=True)]
+    ).astype(np.uint8)
+
+
+def load_episodes(folder: Path) -> Iterator[Episode]:
+    """Every episode of a folder in order."""
+    return (load_episode(path) for path in episode_files(folder))

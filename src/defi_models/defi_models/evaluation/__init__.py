@@ -1,0 +1,1 @@
+"""Policies judged by rollouts in a simulator."""

@@ -1,0 +1,84 @@
+"""A path and a backend to a `Policy`."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from defi_models.checkpoint import Checkpoint, read_checkpoint
+from defi_models.contract import CheckpointError, Policy, PolicySpec
+
+Half = Literal["both", "imagine", "act"]
+BACKENDS = ("torch",)
+SCRIPTED = "scripted"
+
+
+def shipped() -> list[str]:
+    """Names of the policies in the package."""
+    weights = Path(str(resources.files("defi_models"))) / "weights"
+    return sorted(p.parent.name for p in weights.glob("*/checkpoint.json"))
+
+
+def resolve(path: str) -> Checkpoint:
+    """The checkpoint a name or a folder stands for.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be used.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        folder = Path(str(resources.files("defi_models"))) / "weights" / path
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"no policy {path!r}: it is neither a folder nor a shipped policy. "
+            f"Shipped: {[*shipped(), SCRIPTED]}; or give the folder that `defi train policy` wrote."
+        )
+    return read_checkpoint(folder)
+
+
+def read_spec(path: str) -> PolicySpec:
+    """What a policy needs and gives, without loading its weights or torch's kernels.
+
+    Args:
+        path: A shipped name, "scripted", or a checkpoint folder.
+
+    Raises:
+        CheckpointError: there is none, or it is no policy yet.
+    """
+    if path == SCRIPTED:
+        from defi_models.inference.scripted_policy import SCRIPTED_SPEC  # noqa: PLC0415  needs the simulator
+
+        return SCRIPTED_SPEC
+    checkpoint = resolve(path)
+    if checkpoint.statistics is None:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.folder} has no normalisation statistics: it is not a policy yet. "
+            "Run `defi train policy` on it."
+        )
+    return checkpoint.spec()
+
+
+def load_policy(path: str, *, backend: str = "torch", device: str = "cpu", half: Half = "both", threads: int = 0) -> Policy:
+    """Loads a policy ready to run.
+
+    Args:
+        path: A shipped name, "scripted", or a checkpoint folder.
+        backend: One of `BACKENDS`.
+        device: Where torch runs, as in "cpu" or "cuda:0".
+        half: "imagine" loads the GFDM only, "act" the GIDM and decoder only.
+        threads: CPU threads for one call; 0 leaves the backend's choice.
+
+    Raises:
+        CheckpointError: there is no such policy or it cannot be used.
+    """
+    if backend not in BACKENDS:
+        raise CheckpointError(f"no inference backend {backend!r}; there is {list(BACKENDS)}")
+    if path == SCRIPTED:
+        from defi_models.inference.scripted_policy import ScriptedPolicy  # noqa: PLC0415  needs the simulator
+
+        return ScriptedPolicy()
+    read_spec(path)
+    from defi_models.inference.torch_policy import TorchPolicy  # noqa: PLC0415  imports torch, which takes seconds
+
+    return TorchPolicy(resolve(path), device=device, half=half, threads=threads)

@@ -1,0 +1,1 @@
+"""The networks: layers, text, autoencoder, GFDM, GIDM, decoder, and DeFI, which couples them."""

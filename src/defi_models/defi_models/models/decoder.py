@@ -1,0 +1,186 @@
+"""The action decoder: imagined video and latent motion to a chunk of actions.
+
+`VideoFormer` condenses the GFDM's features to a few tokens a frame; `ActionDenoiser` is a diffusion transformer over
+the actions of a chunk in EDM form, sampled with DDIM (defi-model 4.1 and 4.3, whose structure is kept at every size).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from defi_models.config import DecoderConfig
+from defi_models.models.layers import Attention, FeedForward, modulate, projector, sinusoid
+
+
+class VideoFormer(nn.Module):
+    """Perceiver over each frame's features, attention across frames, feed-forward.
+
+    Args:
+        config: Its size.
+        frames: Frames it is given.
+        feature_width: Width of a feature token.
+    """
+
+    def __init__(self, config: DecoderConfig, frames: int, feature_width: int) -> None:
+        super().__init__()
+        width = config.width
+        self.goal_emb = projector(feature_width, width, 2 * width)
+        self.time_pos_emb = nn.Parameter(torch.zeros(frames, 1, width))
+        self.latents = nn.Parameter(torch.randn(frames, config.former_queries, width))
+        self.layers = nn.ModuleList(VideoFormerLayer(config) for _ in range(config.former_depth))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Video tokens (B, frames * queries, width), frame-major, of `features` (B, frames, tokens, feature_width)."""
+        media = self.goal_emb(features) + self.time_pos_emb  # (B, F, tokens, width)
+        x = self.latents.expand(features.shape[0], -1, -1, -1)  # (B, F, queries, width)
+        for layer in self.layers:
+            x = layer(x, media)
+        return self.norm(x).flatten(1, 2)
+
+
+class VideoFormerLayer(nn.Module):
+    """One layer; the temporal attention has no norm before it, as in the paper's code (defi-model 4.1)."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.norm_media = nn.LayerNorm(width)
+        self.norm_latents = nn.LayerNorm(width)
+        self.perceive = Attention(width, config.heads, config.former_head_width, out_bias=False)
+        self.temporal = Attention(width, config.heads, qkv_bias=True)
+        self.norm_forward = nn.LayerNorm(width)
+        self.forward_layer = FeedForward(width, bias=False)
+
+    def forward(self, x: Tensor, media: Tensor) -> Tensor:
+        """Maps latents (B, F, queries, width) to the same shape, reading `media` (B, F, tokens, width)."""
+        shape = x.shape[:2]
+        latents = self.norm_latents(x)
+        context = torch.cat([self.norm_media(media), latents], dim=2)
+        x = x + self.perceive(latents.flatten(0, 1), context.flatten(0, 1)).unflatten(0, shape)
+        y = x.transpose(1, 2).flatten(0, 1)  # (B * queries, F, width)
+        x = x + self.temporal(y).unflatten(0, (shape[0], -1)).transpose(1, 2)
+        return x + self.forward_layer(self.norm_forward(x))
+
+
+class ActionDenoiser(nn.Module):
+    """A diffusion transformer over the actions of a chunk.
+
+    The context is encoded once a chunk (`encode`) and does not depend on the noise, so sampling re-runs the decoder only.
+
+    Args:
+        config: Its size.
+        action_width: Numbers of one action.
+        steps: Actions of a chunk.
+    """
+
+    def __init__(self, config: DecoderConfig, action_width: int, steps: int) -> None:
+        super().__init__()
+        width = config.width
+        self.config = config
+        self.steps, self.action_width = steps, action_width
+        self.encoder = nn.ModuleList(ContextLayer(config) for _ in range(config.encoder_depth))
+        self.encoder_norm = nn.LayerNorm(width, bias=False)
+        self.action_emb = nn.Linear(action_width, width)
+        self.place = nn.Parameter(torch.zeros(steps, width))
+        self.sigma_emb = nn.Sequential(nn.Linear(width, 2 * width), nn.Mish(), nn.Linear(2 * width, width))
+        self.decoder = nn.ModuleList(ActionLayer(config) for _ in range(config.decoder_depth))
+        self.decoder_norm = nn.LayerNorm(width, bias=False)
+        self.action_pred = nn.Linear(width, action_width)
+
+    def encode(self, context: Tensor) -> Tensor:
+        """Mixes the context tokens (B, tokens, width)."""
+        for layer in self.encoder:
+            context = layer(context)
+        return self.encoder_norm(context)
+
+    def denoise(self, noisy: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
+        """Clean actions that `noisy` (B, steps, action_width) at level `sigma` (B,) may come from, given the encoded context."""
+        c_skip, c_out, c_in = self._preconditioning(sigma)
+        return c_skip * noisy + c_out * self._network(c_in * noisy, sigma, context)
+
+    def loss(self, actions: Tensor, context: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Mean squared error in the network's own output space, sigma log-logistic (defi-model 4.3)."""
+        count = actions.shape[0]
+        u = torch.rand(count, generator=generator).clamp(1e-4, 1 - 1e-4)
+        sigma = (math.log(0.5) + 0.5 * (u / (1 - u)).log()).exp().clamp(1e-3, self.config.sigma_max).to(actions)
+        noise = torch.randn(actions.shape, generator=generator).to(actions)
+        c_skip, c_out, c_in = self._preconditioning(sigma)
+        noisy = actions + sigma[:, None, None] * noise
+        target = (actions - c_skip * noisy) / c_out
+        return F.mse_loss(self._network(c_in * noisy, sigma, self.encode(context)), target)
+
+    def sample(self, context: Tensor, noise: Tensor) -> Tensor:
+        """Actions (B, steps, action_width) by DDIM from unit `noise` of that shape; `context` is encoded already."""
+        sigmas = torch.logspace(
+            math.log10(self.config.sigma_max), math.log10(self.config.sigma_min), self.config.sampling_steps
+        )
+        x = noise * self.config.sigma_max
+        for i, sigma in enumerate(sigmas.tolist()):
+            clean = self.denoise(x, x.new_full((len(x),), sigma), context)
+            if i + 1 == len(sigmas):
+                return clean
+            following = sigmas[i + 1].item()
+            x = (following / sigma) * x + (1 - following / sigma) * clean
+        return x
+
+    def _preconditioning(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        s = sigma[:, None, None]
+        data = self.config.sigma_data
+        total = s**2 + data**2
+        return data**2 / total, s * data / total.sqrt(), 1 / total.sqrt()
+
+    def _network(self, x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
+        condition = self.sigma_emb(sinusoid(sigma.log() / 4, self.config.width))[:, None]
+        x = self.action_emb(x) + self.place  # (B, steps, width)
+        for layer in self.decoder:
+            x = layer(x, context, condition)
+        return self.action_pred(self.decoder_norm(x))
+
+
+class ContextLayer(nn.Module):
+    """Bidirectional self-attention and feed-forward over the context."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(config.width, bias=False)
+        self.attention = Attention(config.width, config.heads, qkv_bias=True, out_bias=False)
+        self.norm2 = nn.LayerNorm(config.width, bias=False)
+        self.mlp = FeedForward(config.width, bias=False)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keeps the shape (B, tokens, width)."""
+        x = x + self.dropout(self.attention(self.norm1(x)))
+        return x + self.dropout(self.mlp(self.norm2(x)))
+
+
+class ActionLayer(nn.Module):
+    """Causal self-attention, cross-attention to the context, feed-forward; the noise level modulates the first and last."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.config = config
+        self.norm1 = nn.LayerNorm(width, bias=False)
+        self.attention = Attention(width, config.heads, qkv_bias=True, out_bias=False)
+        self.norm3 = nn.LayerNorm(width)
+        self.cross = Attention(width, config.heads, qkv_bias=True, out_bias=False)
+        self.norm2 = nn.LayerNorm(width, bias=False)
+        self.mlp = FeedForward(width, bias=False)
+        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, context: Tensor, condition: Tensor) -> Tensor:
+        """Keeps the shape (B, steps, width); `condition` (B, 1, width) is the embedded noise level."""
+        offset = self.config.modulation_offset
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(condition).chunk(6, dim=-1)
+        a = modulate(self.norm1(x), shift_a, scale_a, offset)
+        x = x + (offset + gate_a) * self.dropout(self.attention(a, causal=True))
+        x = x + self.cross(self.norm3(x), context, causal=self.config.causal_context)
+        m = modulate(self.norm2(x), shift_m, scale_m, offset)
+        return x + (offset + gate_m) * self.dropout(self.mlp(m))

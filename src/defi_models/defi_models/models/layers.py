@@ -1,0 +1,84 @@
+"""The few blocks that every network of DeFI is built from; a network is a function of its inputs."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    """Multi-head attention from `x` to `context` (itself if absent); no norm, no residual.
+
+    Args:
+        width: Width of `x` and of the result.
+        heads: Number of heads.
+        head_width: Width of one head; width / heads if absent.
+        qkv_bias: Whether queries, keys and values have a bias.
+        out_bias: Whether the output projection has one.
+    """
+
+    def __init__(
+        self, width: int, heads: int, head_width: int | None = None, qkv_bias: bool = False, out_bias: bool = True
+    ) -> None:
+        super().__init__()
+        inner = heads * (head_width or width // heads)
+        self.heads = heads
+        self.to_q = nn.Linear(width, inner, bias=qkv_bias)
+        self.to_k = nn.Linear(width, inner, bias=qkv_bias)
+        self.to_v = nn.Linear(width, inner, bias=qkv_bias)
+        self.to_out = nn.Linear(inner, width, bias=out_bias)
+
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None, causal: bool = False
+    ) -> Tensor:
+        """Attends.
+
+        Args:
+            x: Queries, (N, Q, width).
+            context: Keys and values, (N, K, width).
+            mask: True where a key may be seen, (N, K).
+            causal: Query i sees keys 0..i only (top-left triangle, also where Q != K).
+        """
+        context = x if context is None else context
+        q, k, v = (self._split(t) for t in (self.to_q(x), self.to_k(context), self.to_v(context)))
+        allowed = None if mask is None else mask[:, None, None, :]
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, is_causal=causal)  # (N, heads, Q, head width)
+        return self.to_out(y.transpose(1, 2).flatten(2))
+
+    def _split(self, t: Tensor) -> Tensor:
+        return t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+class FeedForward(nn.Module):
+    """Linear, GELU, Linear; `expansion` times as wide inside; no norm, no residual."""
+
+    def __init__(self, width: int, expansion: int = 4, bias: bool = True) -> None:
+        super().__init__()
+        self.expand = nn.Linear(width, expansion * width, bias=bias)
+        self.contract = nn.Linear(expansion * width, width, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (..., width) to (..., width)."""
+        return self.contract(F.gelu(self.expand(x)))
+
+
+def projector(width_in: int, width: int, hidden: int | None = None) -> nn.Sequential:
+    """Linear, GELU, Linear: how features of one network enter another (`goal_emb`, `lang_emb` of the paper's code)."""
+    hidden = hidden or width
+    return nn.Sequential(nn.Linear(width_in, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+
+def sinusoid(positions: Tensor, width: int, max_period: float = 10_000.0) -> Tensor:
+    """Sine-cosine embedding [sin | cos] of `positions` (...,) as (..., width)."""
+    half = width // 2
+    frequencies = torch.exp(-math.log(max_period) * torch.arange(half, device=positions.device) / max(half - 1, 1))
+    angles = positions[..., None].float() * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor, offset: float) -> Tensor:
+    """shift + x * (offset + scale). The paper's code uses offset 0 (defi-model 6.3, 2); the usual choice is 1."""
+    return shift + x * (offset + scale)

@@ -1,0 +1,1 @@
+"""Presets, losses, the one training loop, and the stages it runs."""

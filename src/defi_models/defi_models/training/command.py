@@ -1,0 +1,61 @@
+"""`defi train`: runs one stage or all of them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from defi_models.contract import DefiError
+from defi_models.datasets.frames import open_frames
+from defi_models.training.presets import PRESETS, STAGES, preset
+
+
+class Train:
+    """Trains a model in stages."""
+
+    help = "train the autoencoder, the GFDM, the GIDM and the policy"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declares the options."""
+        parser.add_argument("stage", choices=[*STAGES, "all"], help="which stage; `all` runs those not yet done in order")
+        parser.add_argument("--preset", default="nano", help=f"one of {sorted(PRESETS)}")
+        parser.add_argument("--data", type=Path, required=True, help="folder of episodes, as `defi data sim` writes it")
+        parser.add_argument("--out", type=Path, required=True, help="folder of the run; <out>/checkpoint is the policy")
+        parser.add_argument("--seed", type=int, default=0, help="of all randomness")
+        parser.add_argument("--arm", default="franka_panda", help="the arm of the demonstrations")
+        parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Runs the stages asked for.
+
+        Raises:
+            DefiError: the data or the run's folder lacks something.
+        """
+        chosen = preset(args.preset)
+        import torch  # noqa: PLC0415  takes seconds, and a wrong preset should be told at once
+
+        from defi_models.training.stages import STAGE_FUNCTIONS, Run  # noqa: PLC0415  imports torch
+
+        if args.threads:
+            torch.set_num_threads(args.threads)
+        args.out.mkdir(parents=True, exist_ok=True)
+        model = chosen.model(())
+        frames = open_frames(args.data, model.cameras, model.gfdm.image_size)
+        if frames.step_ns != model.step_ns:
+            raise DefiError(
+                f"{args.data}: got episodes sampled every {frames.step_ns} ns, expected {model.step_ns} ns "
+                f"for preset {chosen.name!r}; make them with `defi data sim --rate-hz {1e9 / model.step_ns:g}`"
+            )
+        stages = [s for s in STAGES if not (args.out / f"{s}.safetensors").exists()] if args.stage == "all" else [args.stage]
+        for stage in stages:
+            start = time.monotonic()
+
+            def progress(line: str, stage: str = stage) -> None:
+                sys.stdout.write(f"{stage}: {line}\n")
+                sys.stdout.flush()
+
+            STAGE_FUNCTIONS[stage](Run(chosen, frames, args.out, args.seed, args.arm, progress))
+            progress(f"done in {(time.monotonic() - start) / 60:.1f} min")
+        return 0

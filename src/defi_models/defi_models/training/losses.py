@@ -1,0 +1,63 @@
+"""What each stage minimises; every function takes one batch and returns the loss and figures to plot."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from defi_models.models.autoencoder import Autoencoder
+from defi_models.models.gfdm import Gfdm
+from defi_models.models.gidm import GidmPretraining
+
+KL_WEIGHT = 1e-4
+EDGE_WEIGHT = 0.5
+ONE_PASS_FRACTION = 0.5  # clips trained at sigma_max itself, where the policy reads its features
+TEXT_DROP = 0.05  # clips trained without text (defi-model 2.3)
+
+Figures = dict[str, float]
+
+
+def autoencoder_loss(model: Autoencoder, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Figures]:
+    """Absolute error of pixels and of their gradients (small parts count) + KL, for `images` (N, 3, H, W) in -1..1."""
+    mean, log_variance = model.moments(images)
+    noise = torch.randn(mean.shape, generator=generator)
+    rebuilt = model.decoder(mean + noise * (0.5 * log_variance).exp())
+    pixels = F.l1_loss(rebuilt, images)
+    edges = F.l1_loss(rebuilt.diff(dim=-1), images.diff(dim=-1)) + F.l1_loss(rebuilt.diff(dim=-2), images.diff(dim=-2))
+    kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+    return pixels + EDGE_WEIGHT * edges + KL_WEIGHT * kl, {"pixels": pixels.item(), "kl": kl.item()}
+
+
+def gfdm_loss(model: Gfdm, clips: Tensor, words: Tensor, generator: torch.Generator) -> tuple[Tensor, Figures]:
+    """The EDM loss on `clips` of latents (N, frames, C, h, w), whose first frame is given, for token ids (N, L).
+
+    Noise levels follow ln sigma = 0.7 + 1.6 n (defi-model 2.3); half the clips get `sigma_max` itself, so that the
+    one pass the policy uses is well trained within a small budget.
+    """
+    count = len(clips)
+    sigma = (0.7 + 1.6 * torch.randn(count, generator=generator)).exp()
+    one_pass = torch.rand(count, generator=generator) < ONE_PASS_FRACTION
+    sigma = torch.where(one_pass, torch.full_like(sigma, model.config.sigma_max), sigma)
+    s = sigma[:, None, None, None, None]
+    noisy = clips + s * torch.randn(clips.shape, generator=generator)
+    vectors, mask = model.text(words)
+    kept = torch.rand(count, generator=generator) >= TEXT_DROP
+    clean = model.denoise(noisy, sigma, clips[:, 0], vectors * kept[:, None, None], mask)
+    error = (clean - clips).square()
+    each = error.flatten(1).mean(1)
+    loss = (each * (sigma**2 + 1) / sigma**2).mean()
+    still = (clips[:, :1] - clips).square()[one_pass, 1:].mean()
+    return loss, {
+        "one_pass_mse": each[one_pass].mean().item(),
+        "last_frame_mse": error[one_pass, -1].mean().item(),
+        "still_mse": still.item(),
+    }
+
+
+def gidm_loss(model: GidmPretraining, pairs: Tensor, words: Tensor, mask: Tensor) -> tuple[Tensor, Figures, Tensor]:
+    """Rebuilding error + codebook losses for patch tokens `pairs` (N, 2, tokens, width); also the codes used."""
+    rebuilt, actions = model(pairs, words, mask)
+    error = F.mse_loss(rebuilt, pairs[:, 1])
+    still = F.mse_loss(pairs[:, 0], pairs[:, 1])
+    return error + actions.loss, {"mse": error.item(), "still_mse": still.item()}, actions.indices
