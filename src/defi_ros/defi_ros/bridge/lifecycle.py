@@ -28,7 +28,9 @@ from rclpy.signals import SignalHandlerOptions
 from defi_models.contract import DefiError
 from defi_ros.bridge import qos
 from defi_ros.bridge.health import Health
+from defi_ros.bridge.params import robot_of
 from defi_ros.bridge.worker import Worker
+from defi_ros.robot import RobotFile
 
 DIAGNOSTICS_PERIOD_S = 1.0
 WORKER_JOIN_S = 0.4  # leaves time for the rest of a shutdown, which must be over within 1 s
@@ -55,6 +57,8 @@ class DefiNode(LifecycleNode):
     """
 
     NAME: ClassVar[str] = "defi_node"
+    SECTIONS: ClassVar[tuple[str, ...]] = ()  # of the robot file, whose values `robot_file` shows as parameters
+    PRIORITY_OF: ClassVar[str] = ""  # whose value of `nodes.nice` applies; empty: NAME's
 
     def __init__(
         self, *, context: Context | None = None, namespace: str | None = None, parameters: dict[str, Any] | None = None
@@ -63,6 +67,7 @@ class DefiNode(LifecycleNode):
         super().__init__(self.NAME, context=context, namespace=namespace, parameter_overrides=overrides)
         self.failure: str | None = None
         self.stopping = threading.Event()
+        self.owns_process = False
         self.health = Health(self.get_name(), self._log_trouble)
         self._state = "unconfigured"
         self._workers: list[Worker] = []
@@ -125,6 +130,19 @@ class DefiNode(LifecycleNode):
         self._workers.append(worker)
         worker.start()
         return worker
+
+    def robot_file(self) -> RobotFile:
+        """The robot file, with single values overridden by ROS parameters; lowers this process' priority as it says.
+
+        Raises:
+            ConfigError: see `defi_ros.bridge.params.robot_of`.
+        """
+        robot = robot_of(self, self.SECTIONS)
+        if self.owns_process:
+            nice = getattr(robot.nodes.nice, self.PRIORITY_OF or self.NAME, 0)
+            if nice > 0:  # threads started from here on inherit it; those of the middleware keep theirs
+                os.setpriority(os.PRIO_PROCESS, 0, nice)
+        return robot
 
     def now_ns(self) -> int:
         """The ROS clock [ns]; any thread."""
@@ -325,6 +343,7 @@ def run(node_class: Callable[..., DefiNode], args: Sequence[str] | None = None) 
         signal_handler_options=SignalHandlerOptions.NO,
     )
     node = node_class(context=context)
+    node.owns_process = True
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: node.stopping.set())
     executor = make_executor(context)

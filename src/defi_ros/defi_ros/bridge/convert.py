@@ -1,0 +1,282 @@
+"""Messages <-> the values of the contract; the door where what comes from the wire is checked. Knows no node.
+
+Arrays are read as views of the message where the receiver copies anyway, and written with one copy
+(`array.frombytes`): a list would cost a Python object a byte.
+"""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from builtin_interfaces.msg import Time
+from sensor_msgs.msg import CameraInfo, Image, JointState
+
+from defi_models.contract import (
+    NS_PER_S,
+    ActionChunk,
+    ActionSpace,
+    ContractError,
+    FloatArray,
+    Imagination,
+)
+from defi_msgs.msg import ActionChunk as ActionChunkMsg
+from defi_msgs.msg import Imagination as ImaginationMsg
+
+_CHANNEL_ORDER: dict[str, slice] = {"rgb8": slice(None), "bgr8": slice(None, None, -1)}
+
+
+def to_ns(stamp: Any) -> int:
+    """A builtin_interfaces/Time in nanoseconds [ns]."""
+    return stamp.sec * NS_PER_S + stamp.nanosec
+
+
+def to_stamp(time_ns: int) -> Time:
+    """Nanoseconds as a builtin_interfaces/Time."""
+    seconds, nanoseconds = divmod(int(time_ns), NS_PER_S)
+    return Time(sec=seconds, nanosec=nanoseconds)
+
+
+def bytes_array(values: npt.NDArray) -> array.array:
+    """The memory of an array as what a uint8[] field takes; one copy."""
+    out = array.array("B")
+    out.frombytes(memoryview(np.ascontiguousarray(values)).cast("B"))
+    return out
+
+
+def float_array(values: npt.ArrayLike) -> array.array:
+    """Numbers, row-major, as what a float64[] field takes."""
+    out = array.array("d")
+    out.frombytes(memoryview(np.ascontiguousarray(values, dtype=np.float64)).cast("B"))
+    return out
+
+
+# Images --------------------------------------------------------------------------------------------------------------
+
+
+def image_from(message: Image) -> npt.NDArray[np.uint8]:
+    """The pixels as uint8 RGB, shape (height, width, 3); a view of the message where its rows allow.
+
+    Raises:
+        ContractError: another encoding than rgb8 or bgr8, or fewer bytes than the size says.
+    """
+    order = _CHANNEL_ORDER.get(message.encoding)
+    if order is None:
+        raise ContractError(
+            f"image: got encoding {message.encoding!r}, expected one of {sorted(_CHANNEL_ORDER)}. "
+            "Set the camera driver to rgb8."
+        )
+    height, width, step = message.height, message.width, message.step
+    if len(message.data) != height * step or step < 3 * width:
+        raise ContractError(
+            f"image: got {len(message.data)} bytes in rows of {step}, expected {height} rows of at least {3 * width}"
+        )
+    rows = np.frombuffer(cast(Any, message.data), dtype=np.uint8).reshape(height, step)
+    return rows[:, : 3 * width].reshape(height, width, 3)[:, :, order]
+
+
+def image_to(image: npt.NDArray[np.uint8], time_ns: int, frame_id: str = "") -> Image:
+    """An rgb8 message of an image, shape (height, width, 3)."""
+    message = Image(height=image.shape[0], width=image.shape[1], encoding="rgb8", step=3 * image.shape[1])
+    message.header.stamp = to_stamp(time_ns)
+    message.header.frame_id = frame_id
+    message.data = bytes_array(image)
+    return message
+
+
+def camera_info_to(height: int, width: int, focal_px: float, time_ns: int, frame_id: str = "") -> CameraInfo:
+    """A pinhole camera without distortion whose axis goes through the middle of the image.
+
+    `focal_px` is the focal length [px]; 0 says "not calibrated", as CameraInfo defines it.
+    """
+    centre_x, centre_y = (width - 1) / 2.0, (height - 1) / 2.0
+    message = CameraInfo(height=height, width=width, distortion_model="plumb_bob", d=[0.0] * 5)
+    message.header.stamp = to_stamp(time_ns)
+    message.header.frame_id = frame_id
+    if focal_px > 0.0:
+        message.k = [focal_px, 0.0, centre_x, 0.0, focal_px, centre_y, 0.0, 0.0, 1.0]
+        message.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+        message.p = [focal_px, 0.0, centre_x, 0.0, 0.0, focal_px, centre_y, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return message
+
+
+# Joints --------------------------------------------------------------------------------------------------------------
+
+
+class JointReader:
+    """Picks the joints of one arm and its gripper out of joint states that may hold others, in any order.
+
+    Args:
+        joint_names: The arm's joints, in the order of every joint array.
+        finger_joint: The gripper's joint; empty when it has none, then the opening is None.
+        finger_closed: Position of that joint when closed [m or rad].
+        finger_open: Position of that joint when open [m or rad].
+    """
+
+    def __init__(
+        self, joint_names: Sequence[str], finger_joint: str = "", finger_closed: float = 0.0, finger_open: float = 1.0
+    ) -> None:
+        self._joint_names = tuple(joint_names)
+        self._finger_joint = finger_joint
+        self._closed, self._span = finger_closed, finger_open - finger_closed
+        self._names: list[str] = []
+        self._order = np.zeros(0, dtype=np.intp)
+        self._finger: int | None = None
+
+    def missing(self, message: JointState) -> list[str]:
+        """Names of the arm's joints that this message does not hold."""
+        return [name for name in self._joint_names if name not in message.name]
+
+    def _learn(self, names: Sequence[str]) -> None:
+        missing = [name for name in self._joint_names if name not in names]
+        if missing:
+            raise ContractError(
+                f"joint_states: got no joint {missing[0]!r}, expected all of {list(self._joint_names)}. "
+                f"It has {list(names)}. Check `joints.names` in the robot file."
+            )
+        self._names = list(names)
+        self._order = np.array([self._names.index(name) for name in self._joint_names], dtype=np.intp)
+        self._finger = self._names.index(self._finger_joint) if self._finger_joint in self._names else None
+
+    def positions(self, message: JointState) -> FloatArray:
+        """Positions of the arm's joints, shape (joints,) [rad].
+
+        Raises:
+            ContractError: a joint is missing, there are fewer numbers than names, or one is not finite.
+        """
+        if message.name != self._names:
+            self._learn(message.name)
+        values = self._values("position", message.position)
+        if values is None:
+            raise ContractError(f"joint_states: got no positions, expected one each for {list(self._joint_names)}")
+        return values
+
+    def velocities(self, message: JointState) -> FloatArray | None:
+        """Velocities of the arm's joints, shape (joints,) [rad/s]; None when the message holds none."""
+        if message.name != self._names:
+            self._learn(message.name)
+        return self._values("velocity", message.velocity)
+
+    def opening(self, message: JointState) -> float | None:
+        """The gripper's opening, 0 closed .. 1 open, clipped; None when the message does not hold its joint."""
+        if message.name != self._names:
+            self._learn(message.name)
+        if self._finger is None or self._finger >= len(message.position):
+            return None
+        return float(np.clip((message.position[self._finger] - self._closed) / self._span, 0.0, 1.0))
+
+    def _values(self, what: str, numbers: Sequence[float]) -> FloatArray | None:
+        if len(numbers) == 0:
+            return None
+        if len(numbers) != len(self._names):
+            raise ContractError(f"joint_states: got {len(numbers)} numbers in {what}, expected {len(self._names)}")
+        values = np.frombuffer(cast(Any, numbers), dtype=np.float64)[self._order]
+        if not np.isfinite(values).all():
+            worst = self._joint_names[int(np.argmin(np.isfinite(values)))]
+            raise ContractError(f"joint_states: got a {what} of joint {worst!r} that is not finite, expected a number")
+        return values
+
+
+def scene_from(message: JointState) -> dict[str, FloatArray]:
+    """The numbers of a simulated scene: "drawer" -> shape (1,), "red_block.0" .. "red_block.6" -> shape (7,)."""
+    scene: dict[str, list[float]] = {}
+    for name, value in zip(message.name, message.position, strict=True):
+        head, dot, tail = name.rpartition(".")
+        scene.setdefault(head if dot and tail.isdigit() else name, []).append(value)
+    return {name: np.array(values) for name, values in scene.items()}
+
+
+def scene_to(scene: Mapping[str, npt.ArrayLike], time_ns: int) -> JointState:
+    """The inverse of `scene_from`."""
+    message = JointState()
+    message.header.stamp = to_stamp(time_ns)
+    names: list[str] = []
+    values: list[float] = []
+    for name, value in scene.items():
+        numbers = np.atleast_1d(np.asarray(value, dtype=np.float64)).ravel()
+        names.extend([name] if len(numbers) == 1 else [f"{name}.{index}" for index in range(len(numbers))])
+        values.extend(numbers.tolist())
+    message.name = names
+    message.position = array.array("d", values)
+    return message
+
+
+# Imaginations and chunks ---------------------------------------------------------------------------------------------
+
+
+def imagination_to(imagination: Imagination) -> ImaginationMsg:
+    """The message of an imagination, features as little-endian float32 bytes."""
+    message = ImaginationMsg(
+        instruction=imagination.instruction, policy=imagination.policy, inference_ms=float(imagination.inference_ms)
+    )
+    message.header.stamp = to_stamp(imagination.time_ns)
+    message.shape = array.array("I", imagination.features.shape)
+    message.features = bytes_array(np.asarray(imagination.features, dtype="<f4"))
+    return message
+
+
+def imagination_from(message: ImaginationMsg) -> Imagination:
+    """The imagination in a message; its features are a read-only view of the message.
+
+    Raises:
+        ContractError: the bytes do not fill the shape.
+    """
+    shape = tuple(int(size) for size in message.shape)
+    wanted = 4 * int(np.prod(shape, dtype=np.int64))
+    if not shape or len(message.features) != wanted:
+        raise ContractError(f"imagination: got {len(message.features)} bytes, expected {wanted} for shape {shape}")
+    features = np.frombuffer(cast(Any, message.features), dtype="<f4").reshape(shape)
+    features.setflags(write=False)
+    return Imagination(
+        time_ns=to_ns(message.header.stamp),
+        instruction=message.instruction,
+        policy=message.policy,
+        features=features,
+        inference_ms=message.inference_ms,
+    )
+
+
+def chunk_to(chunk: ActionChunk, frame_id: str = "") -> ActionChunkMsg:
+    """The message of an action chunk; `frame_id` is the base frame of the arm."""
+    message = ActionChunkMsg(
+        step_ns=chunk.step_ns,
+        space=chunk.space,
+        steps=chunk.targets.shape[0],
+        dims=chunk.targets.shape[1],
+        arm=chunk.arm,
+        instruction=chunk.instruction,
+        imagination_ms=float(chunk.imagination_ms),
+        inference_ms=float(chunk.inference_ms),
+    )
+    message.header.stamp = to_stamp(chunk.start_ns)
+    message.header.frame_id = frame_id
+    message.targets = float_array(chunk.targets)
+    message.gripper = float_array(chunk.gripper)
+    return message
+
+
+def chunk_from(message: ActionChunkMsg) -> ActionChunk:
+    """The action chunk in a message.
+
+    Raises:
+        ContractError: the numbers do not fill (steps, dims), one is not finite, or a quaternion is not of unit length.
+    """
+    if len(message.targets) != message.steps * message.dims:
+        raise ContractError(
+            f"action_chunk: got {len(message.targets)} numbers in targets, "
+            f"expected {message.steps * message.dims} for steps {message.steps} and dims {message.dims}"
+        )
+    return ActionChunk(
+        start_ns=to_ns(message.header.stamp),
+        step_ns=message.step_ns,
+        space=cast(ActionSpace, message.space),
+        targets=np.frombuffer(cast(Any, message.targets), dtype=np.float64).reshape(message.steps, message.dims),
+        gripper=np.frombuffer(cast(Any, message.gripper), dtype=np.float64),
+        arm=message.arm,
+        instruction=message.instruction,
+        imagination_ms=message.imagination_ms,
+        inference_ms=message.inference_ms,
+    )

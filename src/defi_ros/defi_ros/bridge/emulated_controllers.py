@@ -1,0 +1,209 @@
+"""The ROS face of the emulated controllers: the topics and actions that real controllers have. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Duration
+from control_msgs.action import FollowJointTrajectory, GripperCommand, ParallelGripperCommand
+from geometry_msgs.msg import PoseStamped
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.task import Future
+from rclpy.time import Time
+from sensor_msgs.msg import JointState as JointStateMessage
+from std_msgs.msg import Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from defi_models.contract import NS_PER_S
+from defi_ros.bridge import qos
+from defi_ros.bridge.lifecycle import DefiNode
+from defi_sim.controllers import (
+    CommandRefusedError,
+    ErrorCode,
+    GoalResult,
+    GripperController,
+    GripperResult,
+    JointState,
+    JointTrajectoryController,
+    PoseCommand,
+    Refusal,
+    Trajectory,
+    TrajectoryGoal,
+    TrajectoryPoint,
+)
+from defi_sim.simulation import Simulation
+
+FORWARD, TRAJECTORY, CARTESIAN = "forward_position", "joint_trajectory", "cartesian_pose"
+FEEDBACK_PERIOD_S = 0.05  # the real controllers' action_monitor_rate of 20 Hz
+
+
+def _duration_ns(duration: Duration) -> int:
+    return duration.sec * NS_PER_S + duration.nanosec
+
+
+def _point_from(message: JointTrajectoryPoint) -> TrajectoryPoint:
+    def array(values: Any) -> np.ndarray | None:
+        return np.array(values, dtype=np.float64) if len(values) else None
+
+    state = JointState(np.array(message.positions), array(message.velocities), array(message.accelerations))
+    return TrajectoryPoint(_duration_ns(message.time_from_start), state)
+
+
+def trajectory_from(message: JointTrajectory) -> Trajectory:
+    """The trajectory that a message carries; sizes are not checked here."""
+    start_ns = Time.from_msg(message.header.stamp).nanoseconds
+    return Trajectory(tuple(message.joint_names), tuple(map(_point_from, message.points)), start_ns)
+
+
+def goal_from(goal_id: str, request: FollowJointTrajectory.Goal) -> TrajectoryGoal:
+    """The goal that a request of the follow_joint_trajectory action carries."""
+    return TrajectoryGoal(
+        trajectory_from(request.trajectory),
+        goal_id,
+        {tolerance.name: tolerance.position for tolerance in request.path_tolerance},
+        {tolerance.name: tolerance.position for tolerance in request.goal_tolerance},
+        _duration_ns(request.goal_time_tolerance) / NS_PER_S,
+    )
+
+
+def goal_id_of(handle: Any) -> str:
+    """The goal's UUID as text."""
+    return bytes(handle.goal_id.uuid).hex()
+
+
+class EmulatedControllers:
+    """Subscribes and serves for the controllers of one `Simulation`; made in configure, released with the node.
+
+    Callbacks run in the thread that spins the node and leave their commands for the physics thread, which calls
+    `settle` after every slice. Goals wait in the executor as coroutines, not as threads.
+    """
+
+    def __init__(
+        self,
+        node: DefiNode,
+        simulation: Simulation,
+        trajectory: JointTrajectoryController,
+        gripper_joint: str,
+        names: Mapping[str, str],
+    ) -> None:
+        """Opens topics and actions; `names` gives each one's name, see `sim_node.ENDPOINTS`."""
+        self._node = node
+        self._simulation = simulation
+        self._trajectory = trajectory
+        self._gripper_joint = gripper_joint
+        self._waiting: dict[str, Future] = {}
+        self._handles: dict[str, tuple[Any, Any]] = {}
+        node.hear(names["forward_position"], Float64MultiArray, self._hear_forward, qos.COMMANDS)
+        node.hear(names["joint_trajectory"], JointTrajectory, self._hear_trajectory, qos.EVENTS)
+        self._poses = node.hear(names["target_pose"], PoseStamped, self._hear_pose, qos.COMMANDS)
+        self._serve(FollowJointTrajectory, names["follow_joint_trajectory"], self._take_trajectory, self._follow)
+        self._serve(ParallelGripperCommand, names["parallel_gripper"], self._take_parallel, self._grip_parallel)
+        self._serve(GripperCommand, names["gripper"], self._take_gripper, self._grip)
+        node.every(FEEDBACK_PERIOD_S, self._give_feedback)
+
+    def settle(self) -> list[Refusal]:
+        """Ends the goals that ended in the last slice; physics thread. Returns the commands that were refused."""
+        results: list[GoalResult | GripperResult] = [
+            *self._trajectory.take_results(),
+            *self._simulation.gripper.take_results(),
+        ]
+        refusals = self._simulation.arm.take_refusals()
+        for refusal in refusals:
+            goal_id = getattr(refusal.command, "goal_id", None)
+            if goal_id is not None:
+                results.append(GoalResult(goal_id, "aborted", ErrorCode.INVALID_GOAL, refusal.reason))
+        for result in results:
+            waiting = self._waiting.pop(result.goal_id, None)
+            if waiting is not None:
+                waiting.set_result(result)
+        return refusals
+
+    # Topics ----------------------------------------------------------------------------------------------------------
+
+    def _hear_forward(self, message: Float64MultiArray) -> None:
+        self._simulation.arm.post(FORWARD, message.data)
+
+    def _hear_trajectory(self, message: JointTrajectory) -> None:
+        self._simulation.arm.post(TRAJECTORY, TrajectoryGoal(trajectory_from(message)))
+
+    def _hear_pose(self, message: PoseStamped) -> None:
+        at, turn = message.pose.position, message.pose.orientation
+        pose = np.array([at.x, at.y, at.z, turn.x, turn.y, turn.z, turn.w])
+        publishers = self._node.count_publishers(self._poses.topic_name)
+        self._simulation.arm.post(CARTESIAN, PoseCommand(pose, publishers))
+
+    # Actions ---------------------------------------------------------------------------------------------------------
+
+    def _serve(self, action: type, name: str, take: Any, execute: Any) -> None:
+        server = ActionServer(
+            self._node,
+            action,
+            name,
+            execute,
+            goal_callback=lambda request: self._answer(name, take, request),
+            cancel_callback=lambda handle: CancelResponse.ACCEPT,
+        )
+        self._node.own(server.destroy)
+
+    def _answer(self, name: str, take: Any, request: Any) -> GoalResponse:
+        try:
+            if self._node.state != "active":
+                raise CommandRefusedError("the simulation is not active")
+            take(request)
+        except CommandRefusedError as refusal:
+            self._node.get_logger().warning(f"{name}: goal rejected: {refusal}")
+            return GoalResponse.REJECT
+        return GoalResponse.ACCEPT
+
+    def _take_trajectory(self, request: FollowJointTrajectory.Goal) -> None:
+        self._simulation.arm.check(TRAJECTORY, goal_from("new", request), self._node.now_ns())
+
+    def _take_parallel(self, request: ParallelGripperCommand.Goal) -> None:
+        if len(request.command.position) != 1:
+            raise CommandRefusedError(
+                f"gripper goal: got {len(request.command.position)} positions, expected exactly 1"
+            )
+        self._simulation.check_gripper(request.command.position[0], self._node.now_ns())
+
+    def _take_gripper(self, request: GripperCommand.Goal) -> None:
+        self._simulation.check_gripper(request.command.position, self._node.now_ns())
+
+    async def _follow(self, handle: Any) -> FollowJointTrajectory.Result:
+        goal = goal_from(goal_id_of(handle), handle.request)
+        done = await self._wait(handle, lambda now_ns: self._simulation.arm.post(TRAJECTORY, goal))
+        return FollowJointTrajectory.Result(error_code=int(done.code), error_string=done.reason)
+
+    async def _grip_parallel(self, handle: Any) -> ParallelGripperCommand.Result:
+        done = await self._wait_for_gripper(handle, handle.request.command.position[0])
+        state = self._finger_state(done.position_m)
+        return ParallelGripperCommand.Result(state=state, stalled=done.stalled, reached_goal=done.reached_goal)
+
+    async def _grip(self, handle: Any) -> GripperCommand.Result:
+        done = await self._wait_for_gripper(handle, handle.request.command.position)
+        # As the Franka hand does: goals are half of the width, results all of it.
+        return GripperCommand.Result(
+            position=2.0 * done.position_m, stalled=done.stalled, reached_goal=done.reached_goal
+        )
+
+    async def _wait_for_gripper(self, handle: Any, position_m: float) -> GripperResult:
+        goal_id, gripper = goal_id_of(handle), self._simulation.gripper
+        return await self._wait(handle, lambda now_ns: gripper.command(position_m, goal_id, now_ns))
+
+    async def _wait(self, handle: Any, begin: Any) -> Any:
+        """Lets the physics thread begin a goal and waits for its end."""
+        goal_id = goal_id_of(handle)
+        done: Future = Future(executor=self._node.executor)
+        self._waiting[goal_id] = done
+        self._handles[goal_id] = (handle, None)
+        self._simulation.request(begin)
+        result = await done
+        del self._handles[goal_id]
+        if result.outcome == "succeeded":
+            handle.succeed()
+        elif result.outcome == "canceled" and handle.is_cancel_requested:
+            handle.canceled()
+        else:
+            handle.abort()
+        return result
