@@ -1,0 +1,58 @@
+"""A ROS domain for a simulated graph, so that two on one machine do not mix. Knows nothing of rclpy."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from defi_models.contract import DefiError
+
+FIRST_DOMAIN, LAST_DOMAIN = 10, 99  # above 101 the ports of a domain fall into Linux's range of ephemeral ports
+PORT_BASE, PORTS_A_DOMAIN, FIRST_UNICAST = 7400, 250, 10  # the DDSI-RTPS specification, 9.6.2.4
+
+
+class NoDomainError(DefiError):
+    """Every domain that may be chosen is in use."""
+
+
+@contextmanager
+def reserved_domain() -> Iterator[int]:
+    """A ROS domain nobody on this machine uses, reserved until the end of the block (or of this process).
+
+    A domain counts as used when another `defi up` has reserved it, or any DDS participant holds its first port.
+
+    Raises:
+        NoDomainError: all are used.
+    """
+    for domain in range(FIRST_DOMAIN, LAST_DOMAIN + 1):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as reservation:
+            if sys.platform == "linux" and not _try_bind(reservation, f"\0defi-ros-domain-{domain}"):
+                continue
+            if not _first_port_is_free(domain):
+                continue
+            yield domain
+            return
+    raise NoDomainError(
+        f"got no free ROS domain between {FIRST_DOMAIN} and {LAST_DOMAIN} on this machine: all are in use; "
+        "set ROS_DOMAIN_ID to the one that shall be used"
+    )
+
+
+def _try_bind(reservation: socket.socket, name: str) -> bool:
+    """An abstract socket name is free again when its process ends, however it ends."""
+    try:
+        reservation.bind(name)
+    except OSError:
+        return False
+    return True
+
+
+def _first_port_is_free(domain: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("0.0.0.0", PORT_BASE + PORTS_A_DOMAIN * domain + FIRST_UNICAST))
+        except OSError:
+            return False
+    return True

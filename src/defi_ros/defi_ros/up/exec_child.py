@@ -1,0 +1,33 @@
+"""Becomes another program after tying itself to its parent. Run as a script with the standard library alone.
+
+    python -I -S exec_child.py <parent pid> <nice> <program> [argument ...]
+
+A small program instead of `preexec_fn`, because a child may have to be restarted while the parent has threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def main(arguments: list[str]) -> None:
+    """Asks the kernel for SIGTERM when the parent dies, sets niceness and signals, then executes the program."""
+    parent_pid, nice, program = int(arguments[0]), int(arguments[1]), arguments[2:]
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent_pid:  # the parent died before the death signal was set
+        sys.exit(1)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's `command &` starts children that ignore it
+    with contextlib.suppress(PermissionError):  # a higher priority than one may have is left out
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    os.execv(program[0], program)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,204 @@
+"""A running graph as one object: its processes, what is heard of it, the tasks run on it and its report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from defi_models.contract import DefiError
+from defi_ros.bringup import Process
+from defi_ros.up.interruption import Interruption
+from defi_ros.up.report import Report, TaskResult
+from defi_ros.up.status import TaskStatus
+from defi_ros.up.supervisor import Supervisor
+from defi_ros.up.terminal import View
+
+if TYPE_CHECKING:
+    from defi_ros.up.listener import GraphListener, TaskRun
+
+POLL_S = 0.02
+START_TIMEOUT_S = 60.0  # a cold start from a slow disk; a warm one takes seconds
+SERVER_TIMEOUT_S = 5.0
+RESET_TIMEOUT_S = 10.0
+RESULT_GRACE_S = 5.0  # task_node itself ends a task in time
+REST_TIMEOUT_S = 0.6  # the arm comes to rest within 0.4 s; the whole stop must be over within 3 s
+
+
+class StartError(DefiError):
+    """The graph did not come up."""
+
+
+class GraphError(DefiError):
+    """The graph did not answer."""
+
+
+class Graph:
+    """The graph of one robot. Every method is called from the main thread; `stop` must be called at the end."""
+
+    def __init__(
+        self, processes: Sequence[Process], run_folder: Path, view: View, report: Report, interruption: Interruption
+    ) -> None:
+        """Nothing is started yet.
+
+        Args:
+            processes: From `bringup.processes`.
+            run_folder: Existing folder for logs.
+            view: Where a person looks.
+            report: What is filled in.
+            interruption: Tells when a person wants the end.
+        """
+        self._processes = {process.name: process for process in processes}
+        self._supervisor = Supervisor(processes, run_folder)
+        self._view, self._report, self._interruption = view, report, interruption
+        self._listener: GraphListener | None = None
+        self._task: TaskRun | None = None
+        self.tasks: list[TaskStatus] = []
+        self.start_s = 0.0
+
+    @property
+    def listener(self) -> GraphListener:
+        """What is heard of the graph."""
+        if self._listener is None:
+            raise GraphError("the graph has not been started; call start() first")
+        return self._listener
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """Its processes."""
+        return self._supervisor
+
+    def start(self, instructions: Sequence[str] = ()) -> None:
+        """Starts every process and waits until each node is active.
+
+        Args:
+            instructions: What will be asked, for the person who looks.
+
+        Raises:
+            StartError, ProcessEndedError: a node is not active in time, or refuses its configuration.
+            InterruptedByPersonError: while waiting.
+        """
+        begun_s = time.monotonic()
+        self.tasks = [TaskStatus(instruction) for instruction in instructions]
+        self._supervisor.start()
+        from defi_ros.up.listener import GraphListener, middleware  # imports rclpy, while the children import theirs
+
+        self._report.ros_distro, self._report.rmw = middleware()
+        nodes = [node for process in self._processes.values() for node in process.nodes]
+        namespace = next(iter(self._processes.values())).namespace
+        self._listener = GraphListener(nodes, namespace, self._report.add_chunk)
+        if not self.wait(self._is_up, START_TIMEOUT_S):
+            raise StartError(self._why_not_up())
+        self.start_s = time.monotonic() - begun_s
+
+    def _is_up(self) -> bool:
+        listener = self.listener
+        return (
+            all(node.active for node in listener.nodes()) and listener.control is not None and listener.tasks_are_served
+        )
+
+    def _why_not_up(self) -> str:
+        late = [f"{node.name} is {node.state}" for node in self.listener.nodes() if not node.active]
+        if self.listener.control is None:
+            late.append("no control_state was heard")
+        if not self.listener.tasks_are_served:
+            late.append("no action server run_task was found")
+        log_path = self._supervisor.log_path("<node>")
+        return f"not up after {START_TIMEOUT_S:.0f} s: {'; '.join(late)}. See {log_path}"
+
+    def wait(self, until: Callable[[], bool], timeout_s: float | None) -> bool:
+        """Looks after everything until a condition holds; False when it does not in time.
+
+        Raises:
+            ProcessEndedError: a process ended without which the graph cannot go on.
+            InterruptedByPersonError: a person wants the end.
+        """
+        end_s = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            self._interruption.check()
+            for end in self._supervisor.poll():
+                self._view.note(f"{end.name} ended: {end.reason}; starting it again")
+                self.listener.forget(self._processes[end.name].nodes)
+            self._view.show(self.listener.nodes() if self._listener else [], self.tasks)
+            if until():
+                return True
+            if end_s is not None and time.monotonic() >= end_s:
+                return False
+            time.sleep(POLL_S)
+
+    def reset(self, seed: int, task: str) -> None:
+        """Puts the simulated table into a new seeded state in which `task` can be done.
+
+        Raises:
+            GraphError: sim_node refuses or does not answer in time.
+        """
+        if not self.wait(lambda: self.listener.resets_are_served, SERVER_TIMEOUT_S):
+            raise GraphError(f"found no service sim/reset within {SERVER_TIMEOUT_S:.0f} s; sim_node offers it")
+        future = self.listener.ask_reset(seed, task)
+        if not self.wait(future.done, RESET_TIMEOUT_S):
+            raise GraphError(f"sim/reset did not answer within {RESET_TIMEOUT_S:.0f} s")
+        response = future.result()
+        if response is None or not response.ok:
+            raise GraphError(
+                f"sim/reset with seed {seed} and task {task!r}: {response.reason if response else 'failed'}"
+            )
+
+    def run_task(self, index: int, timeout_s: float) -> TaskResult:
+        """Runs `tasks[index]` to its end and reports it."""
+        instruction = self.tasks[index].instruction
+        start_s = time.monotonic()
+        self._task = task = self.listener.ask_task(instruction, timeout_s)
+
+        def over() -> bool:
+            elapsed_s = task.feedback.elapsed_s if task.feedback else time.monotonic() - start_s
+            self.tasks[index] = TaskStatus(instruction, "running", elapsed_s, self._mode())
+            return task.refused or task.result() is not None
+
+        ended = self.wait(over, timeout_s + RESULT_GRACE_S)
+        outcome = self._outcome(task, instruction, ended, time.monotonic() - start_s)
+        self._task = None
+        self.tasks[index] = TaskStatus(
+            instruction, "done" if outcome.success else "failed", outcome.duration_s, outcome.reason
+        )
+        self._report.tasks.append(outcome)
+        self._view.show(self.listener.nodes(), self.tasks)
+        return outcome
+
+    def _outcome(self, task: TaskRun, instruction: str, ended: bool, elapsed_s: float) -> TaskResult:
+        result = task.result()
+        if result is not None:
+            success, told = result
+            return TaskResult(instruction, success, told.duration_s, told.reason)
+        task.cancel()
+        reason = "task_node refused it" if ended else f"task_node did not end it within {elapsed_s:.1f} s"
+        return TaskResult(instruction, False, elapsed_s, reason)
+
+    def _mode(self) -> str:
+        control = self.listener.control
+        return control.reason if control else ""
+
+    def stop(self, reason: str) -> None:
+        """Brings the arm to rest, then ends every process; over within 3 s. A second call does nothing."""
+        if self._listener is not None:
+            self._come_to_rest(reason)
+            self._report.bridge = self._listener.figures()
+        self._supervisor.stop()
+        self._report.exit_reasons = self._supervisor.reasons | {"defi up": [reason]}
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    def _come_to_rest(self, reason: str) -> None:
+        """Cancels the running task and waits, bounded, until the bridge says that the arm is at rest."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        for task in self.tasks[len(self._report.tasks) :]:
+            begun = task.status == "running"
+            self._report.tasks.append(
+                TaskResult(task.instruction, False, task.duration_s, reason if begun else f"not begun: {reason}")
+            )
+        end_s = time.monotonic() + REST_TIMEOUT_S
+        while not self.listener.at_rest and time.monotonic() < end_s:
+            time.sleep(POLL_S)

@@ -1,0 +1,44 @@
+"""The wish of a person, or of the machine, that a run ends: signals noted here, acted on by the main loop."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+from defi_models.contract import DefiError
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class InterruptedByPersonError(DefiError):
+    """Someone wants the end."""
+
+
+class Interruption:
+    """Notes signals instead of raising where they come in, so that a second Ctrl-C cannot break the stop."""
+
+    def __init__(self) -> None:
+        """Nothing is noted and no handler set yet."""
+        self._number: int | None = None
+
+    def listen(self) -> None:
+        """Takes over SIGINT, SIGTERM and SIGHUP of this process; main thread only."""
+        for number in SIGNALS:
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._number = self._number or number
+
+    @property
+    def reason(self) -> str | None:
+        """What came in, in words; None while nothing did."""
+        if self._number is None:
+            return None
+        return (
+            "stopped by Ctrl-C" if self._number == signal.SIGINT else f"stopped by {signal.Signals(self._number).name}"
+        )
+
+    def check(self) -> None:
+        """Raises InterruptedByPersonError once something came in."""
+        if self.reason is not None:
+            raise InterruptedByPersonError(self.reason)
