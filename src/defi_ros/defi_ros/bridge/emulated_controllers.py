@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from builtin_interfaces.msg import Duration
 from control_msgs.action import FollowJointTrajectory, GripperCommand, ParallelGripperCommand
 from geometry_msgs.msg import PoseStamped
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.task import Future
-from rclpy.time import Time
 from sensor_msgs.msg import JointState as JointStateMessage
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from defi_models.contract import NS_PER_S
 from defi_ros.bridge import qos
+from defi_ros.bridge.convert import float_array, to_ns
 from defi_ros.bridge.lifecycle import DefiNode
 from defi_sim.controllers import (
     CommandRefusedError,
     ErrorCode,
     GoalResult,
-    GripperController,
     GripperResult,
     JointState,
     JointTrajectoryController,
@@ -33,14 +31,20 @@ from defi_sim.controllers import (
     TrajectoryGoal,
     TrajectoryPoint,
 )
-from defi_sim.simulation import Simulation
+from defi_sim.simulation import Readings, Simulation
 
 FORWARD, TRAJECTORY, CARTESIAN = "forward_position", "joint_trajectory", "cartesian_pose"
+# What is served, and the usual name of each.
+ENDPOINTS = {
+    FORWARD: "forward_position_controller/commands",
+    TRAJECTORY: "joint_trajectory_controller/joint_trajectory",
+    CARTESIAN: "target_pose",
+    "follow_joint_trajectory": "joint_trajectory_controller/follow_joint_trajectory",
+    "parallel_gripper_command": "panda_gripper/gripper_cmd",
+    "gripper_command": "panda_gripper/gripper_action",
+}
+STOPPED = "the simulation stopped"
 FEEDBACK_PERIOD_S = 0.05  # the real controllers' action_monitor_rate of 20 Hz
-
-
-def _duration_ns(duration: Duration) -> int:
-    return duration.sec * NS_PER_S + duration.nanosec
 
 
 def _point_from(message: JointTrajectoryPoint) -> TrajectoryPoint:
@@ -48,12 +52,12 @@ def _point_from(message: JointTrajectoryPoint) -> TrajectoryPoint:
         return np.array(values, dtype=np.float64) if len(values) else None
 
     state = JointState(np.array(message.positions), array(message.velocities), array(message.accelerations))
-    return TrajectoryPoint(_duration_ns(message.time_from_start), state)
+    return TrajectoryPoint(to_ns(message.time_from_start), state)
 
 
 def trajectory_from(message: JointTrajectory) -> Trajectory:
     """The trajectory that a message carries; sizes are not checked here."""
-    start_ns = Time.from_msg(message.header.stamp).nanoseconds
+    start_ns = to_ns(message.header.stamp)
     return Trajectory(tuple(message.joint_names), tuple(map(_point_from, message.points)), start_ns)
 
 
@@ -64,7 +68,13 @@ def goal_from(goal_id: str, request: FollowJointTrajectory.Goal) -> TrajectoryGo
         goal_id,
         {tolerance.name: tolerance.position for tolerance in request.path_tolerance},
         {tolerance.name: tolerance.position for tolerance in request.goal_tolerance},
-        _duration_ns(request.goal_time_tolerance) / NS_PER_S,
+        to_ns(request.goal_time_tolerance) / NS_PER_S,
+    )
+
+
+def _point_to(positions: np.ndarray, velocities: np.ndarray | None = None) -> JointTrajectoryPoint:
+    return JointTrajectoryPoint(
+        positions=float_array(positions), velocities=[] if velocities is None else float_array(velocities)
     )
 
 
@@ -85,26 +95,36 @@ class EmulatedControllers:
         node: DefiNode,
         simulation: Simulation,
         trajectory: JointTrajectoryController,
-        gripper_joint: str,
+        joint_names: tuple[str, ...],
         names: Mapping[str, str],
     ) -> None:
-        """Opens topics and actions; `names` gives each one's name, see `sim_node.ENDPOINTS`."""
+        """Opens topics and actions.
+
+        Args:
+            node: The node that owns them.
+            simulation: Takes the commands.
+            trajectory: Its joint trajectory controller.
+            joint_names: The arm's joints and the finger, in the order of `joint_states`.
+            names: Topic or action of each entry of `ENDPOINTS`.
+        """
         self._node = node
         self._simulation = simulation
         self._trajectory = trajectory
-        self._gripper_joint = gripper_joint
+        self._arm_joints, self._finger_joint = list(joint_names[:-1]), joint_names[-1]
+        self._readings: Readings | None = None
         self._waiting: dict[str, Future] = {}
-        self._handles: dict[str, tuple[Any, Any]] = {}
-        node.hear(names["forward_position"], Float64MultiArray, self._hear_forward, qos.COMMANDS)
-        node.hear(names["joint_trajectory"], JointTrajectory, self._hear_trajectory, qos.EVENTS)
-        self._poses = node.hear(names["target_pose"], PoseStamped, self._hear_pose, qos.COMMANDS)
+        self._followed: dict[str, tuple[Any, Callable[[Readings], Any]]] = {}
+        node.hear(names[FORWARD], Float64MultiArray, self._hear_forward, qos.COMMANDS)
+        node.hear(names[TRAJECTORY], JointTrajectory, self._hear_trajectory, qos.EVENTS)
+        self._poses = node.hear(names[CARTESIAN], PoseStamped, self._hear_pose, qos.COMMANDS)
         self._serve(FollowJointTrajectory, names["follow_joint_trajectory"], self._take_trajectory, self._follow)
-        self._serve(ParallelGripperCommand, names["parallel_gripper"], self._take_parallel, self._grip_parallel)
-        self._serve(GripperCommand, names["gripper"], self._take_gripper, self._grip)
+        self._serve(ParallelGripperCommand, names["parallel_gripper_command"], self._take_parallel, self._grip_parallel)
+        self._serve(GripperCommand, names["gripper_command"], self._take_gripper, self._grip)
         node.every(FEEDBACK_PERIOD_S, self._give_feedback)
 
-    def settle(self) -> list[Refusal]:
+    def settle(self, readings: Readings) -> list[Refusal]:
         """Ends the goals that ended in the last slice; physics thread. Returns the commands that were refused."""
+        self._readings = readings
         results: list[GoalResult | GripperResult] = [
             *self._trajectory.take_results(),
             *self._simulation.gripper.take_results(),
@@ -119,6 +139,11 @@ class EmulatedControllers:
             if waiting is not None:
                 waiting.set_result(result)
         return refusals
+
+    def abandon(self) -> None:
+        """Aborts every goal, because nothing moves any more; after the physics thread ended."""
+        while self._waiting:
+            self._waiting.popitem()[1].set_result(None)
 
     # Topics ----------------------------------------------------------------------------------------------------------
 
@@ -136,35 +161,32 @@ class EmulatedControllers:
 
     # Actions ---------------------------------------------------------------------------------------------------------
 
-    def _serve(self, action: type, name: str, take: Any, execute: Any) -> None:
-        server = ActionServer(
-            self._node,
-            action,
-            name,
-            execute,
-            goal_callback=lambda request: self._answer(name, take, request),
-            cancel_callback=lambda handle: CancelResponse.ACCEPT,
-        )
+    def _serve(self, action: type, name: str, take: Callable[[Any], None], execute: Any) -> None:
+        def answer(request: Any) -> GoalResponse:
+            try:
+                if self._node.state != "active":
+                    raise CommandRefusedError("the simulation is not active")
+                take(request)
+            except CommandRefusedError as refusal:
+                self._node.get_logger().warning(f"{name}: goal rejected: {refusal}")
+                return GoalResponse.REJECT
+            return GoalResponse.ACCEPT
+
+        server = ActionServer(self._node, action, name, execute, goal_callback=answer, cancel_callback=self._cancel)
         self._node.own(server.destroy)
 
-    def _answer(self, name: str, take: Any, request: Any) -> GoalResponse:
-        try:
-            if self._node.state != "active":
-                raise CommandRefusedError("the simulation is not active")
-            take(request)
-        except CommandRefusedError as refusal:
-            self._node.get_logger().warning(f"{name}: goal rejected: {refusal}")
-            return GoalResponse.REJECT
-        return GoalResponse.ACCEPT
+    def _cancel(self, handle: Any) -> CancelResponse:
+        goal_id = goal_id_of(handle)
+        self._simulation.request(lambda now_ns: self._simulation.cancel(goal_id, self._trajectory))
+        return CancelResponse.ACCEPT
 
     def _take_trajectory(self, request: FollowJointTrajectory.Goal) -> None:
-        self._simulation.arm.check(TRAJECTORY, goal_from("new", request), self._node.now_ns())
+        self._simulation.arm.check(TRAJECTORY, goal_from("", request), self._node.now_ns())
 
     def _take_parallel(self, request: ParallelGripperCommand.Goal) -> None:
-        if len(request.command.position) != 1:
-            raise CommandRefusedError(
-                f"gripper goal: got {len(request.command.position)} positions, expected exactly 1"
-            )
+        count = len(request.command.position)
+        if count != 1:
+            raise CommandRefusedError(f"gripper goal: got {count} positions, expected exactly 1")
         self._simulation.check_gripper(request.command.position[0], self._node.now_ns())
 
     def _take_gripper(self, request: GripperCommand.Goal) -> None:
@@ -172,38 +194,73 @@ class EmulatedControllers:
 
     async def _follow(self, handle: Any) -> FollowJointTrajectory.Result:
         goal = goal_from(goal_id_of(handle), handle.request)
-        done = await self._wait(handle, lambda now_ns: self._simulation.arm.post(TRAJECTORY, goal))
+        done = await self._wait(
+            handle, lambda now_ns: self._simulation.arm.post(TRAJECTORY, goal), self._trajectory_feedback
+        )
+        if done is None:
+            return FollowJointTrajectory.Result(error_code=int(ErrorCode.INVALID_GOAL), error_string=STOPPED)
         return FollowJointTrajectory.Result(error_code=int(done.code), error_string=done.reason)
 
     async def _grip_parallel(self, handle: Any) -> ParallelGripperCommand.Result:
-        done = await self._wait_for_gripper(handle, handle.request.command.position[0])
+        def feedback(readings: Readings) -> Any:
+            return ParallelGripperCommand.Feedback(state=self._finger_state(readings.finger_m))
+
+        done = await self._wait_for_gripper(handle, handle.request.command.position[0], feedback)
+        if done is None:
+            return ParallelGripperCommand.Result()
         state = self._finger_state(done.position_m)
         return ParallelGripperCommand.Result(state=state, stalled=done.stalled, reached_goal=done.reached_goal)
 
     async def _grip(self, handle: Any) -> GripperCommand.Result:
-        done = await self._wait_for_gripper(handle, handle.request.command.position)
-        # As the Franka hand does: goals are half of the width, results all of it.
+        # As the Franka hand does: goals are half of the width (one finger), feedback and results all of it.
+        def feedback(readings: Readings) -> Any:
+            return GripperCommand.Feedback(position=2.0 * readings.finger_m)
+
+        done = await self._wait_for_gripper(handle, handle.request.command.position, feedback)
+        if done is None:
+            return GripperCommand.Result()
         return GripperCommand.Result(
             position=2.0 * done.position_m, stalled=done.stalled, reached_goal=done.reached_goal
         )
 
-    async def _wait_for_gripper(self, handle: Any, position_m: float) -> GripperResult:
+    async def _wait_for_gripper(
+        self, handle: Any, position_m: float, feedback: Callable[[Readings], Any]
+    ) -> GripperResult | None:
         goal_id, gripper = goal_id_of(handle), self._simulation.gripper
-        return await self._wait(handle, lambda now_ns: gripper.command(position_m, goal_id, now_ns))
+        return await self._wait(handle, lambda now_ns: gripper.command(position_m, goal_id, now_ns), feedback)
 
-    async def _wait(self, handle: Any, begin: Any) -> Any:
-        """Lets the physics thread begin a goal and waits for its end."""
+    async def _wait(self, handle: Any, begin: Callable[[int], None], feedback: Callable[[Readings], Any]) -> Any:
+        """Lets the physics thread begin a goal and waits for its end; None when the simulation stopped."""
         goal_id = goal_id_of(handle)
         done: Future = Future(executor=self._node.executor)
         self._waiting[goal_id] = done
-        self._handles[goal_id] = (handle, None)
+        self._followed[goal_id] = (handle, feedback)
         self._simulation.request(begin)
         result = await done
-        del self._handles[goal_id]
-        if result.outcome == "succeeded":
+        del self._followed[goal_id]
+        if result is not None and result.outcome == "succeeded":
             handle.succeed()
-        elif result.outcome == "canceled" and handle.is_cancel_requested:
+        elif handle.is_cancel_requested:
             handle.canceled()
         else:
             handle.abort()
         return result
+
+    def _give_feedback(self) -> None:
+        readings = self._readings
+        if readings is None:
+            return
+        for handle, feedback in self._followed.values():
+            handle.publish_feedback(feedback(readings))
+
+    def _trajectory_feedback(self, readings: Readings) -> FollowJointTrajectory.Feedback:
+        desired = self._trajectory.desired or JointState(readings.positions)
+        feedback = FollowJointTrajectory.Feedback(joint_names=self._arm_joints)
+        feedback.header.stamp = self._node.get_clock().now().to_msg()
+        feedback.desired = _point_to(desired.positions, desired.velocities)
+        feedback.actual = _point_to(readings.positions, readings.velocities)
+        feedback.error = _point_to(desired.positions - readings.positions)
+        return feedback
+
+    def _finger_state(self, position_m: float) -> JointStateMessage:
+        return JointStateMessage(name=[self._finger_joint], position=[position_m])

@@ -1,0 +1,285 @@
+"""The simulated robot and cameras on the graph: says what a real robot says, hears what real controllers hear.
+
+Two threads work here: one steps the physics next to the monotonic clock, one draws images from copies of the state.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from rclpy.task import Future
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_msgs.msg import String
+
+from defi_models.contract import NS_PER_S, ConfigError, DefiError
+from defi_msgs.msg import Instruction, TaskOutcome
+from defi_msgs.srv import ResetSim
+from defi_ros.bridge import qos
+from defi_ros.bridge.convert import camera_info_to, float_array, image_to, scene_to, to_stamp
+from defi_ros.bridge.emulated_controllers import CARTESIAN, ENDPOINTS, FORWARD, TRAJECTORY, EmulatedControllers
+from defi_ros.bridge.lifecycle import DefiNode, run
+from defi_ros.control.kinematics import Kinematics
+from defi_ros.robot import RobotFile
+from defi_sim.cameras import CameraRig
+from defi_sim.controllers import (
+    CartesianPoseController,
+    EmulatedArm,
+    ForwardPositionController,
+    GripperController,
+    GripperOptions,
+    JointTrajectoryController,
+)
+from defi_sim.description import ARM_JOINTS, FINGER_JOINTS, TIP_FRAME, robot_description
+from defi_sim.oracle import TaskOracle
+from defi_sim.pacing import Pacer
+from defi_sim.scene import STATIC_CAMERA, WRIST_CAMERA_FOVY
+from defi_sim.simulation import Readings, Simulation
+from defi_sim.world import World
+
+SLICE_S = 0.005  # the controllers' period; a physics step is 2 ms, so slices take 2 or 3 of them
+SWITCH_INTERVAL_S = 0.0005  # Python's default of 5 ms would let one thread delay another by a whole slice
+SLOW_BELOW = 0.95  # real-time factor that is reported as a trouble
+FIELD_OF_VIEW_DEG = {"static": float(STATIC_CAMERA["fovy"]), "wrist": float(WRIST_CAMERA_FOVY)}
+
+
+class SimNode(DefiNode):
+    """Runs the table in real time. With `sim.real_time` false it runs as fast as it can and publishes /clock.
+
+    Parameters besides the robot file's: `seed` of the first scene; `controller`, the only one that may own the arm
+    (auto: the one that got a command last); `allow_stalling`, see `GripperOptions`.
+    """
+
+    NAME = "sim_node"
+    SECTIONS = ("sim", "driver", "gripper")
+
+    def __init__(self, **options) -> None:
+        """See `DefiNode`."""
+        super().__init__(**options)
+        self.declare_parameter("seed", 0)
+        self.declare_parameter("controller", "auto")
+        self.declare_parameter("allow_stalling", True)
+
+    def configure(self) -> None:
+        """Builds the scene, tries the renderer, and opens topics, actions and services."""
+        robot = self.robot_file()
+        if robot.joints.names != ARM_JOINTS:
+            raise ConfigError(
+                f"robot {robot.name!r} cannot be simulated: got joints {list(robot.joints.names)}, "
+                f"expected those of the Franka Panda {list(ARM_JOINTS)}"
+            )
+        self._settings = robot.sim
+        self._cameras = tuple(robot.cameras)
+        self._simulation, trajectory = self._build(robot)
+        self._try_renderer()
+        self._endpoints = EmulatedControllers(
+            self, self._simulation, trajectory, (*ARM_JOINTS, FINGER_JOINTS[0]), _names(robot)
+        )
+        self._say_everything()
+        self.hear("instruction", Instruction, self._hear_instruction, qos.LATCHED)
+        self.offer("sim/reset", ResetSim, self._reset)
+
+    def _build(self, robot: RobotFile) -> tuple[Simulation, JointTrajectoryController]:
+        size = (robot.sim.image_px, robot.sim.image_px)
+        self._world = World(self._cameras, size, seed=int(self.get_parameter("seed").value))
+        trajectory = JointTrajectoryController(ARM_JOINTS)
+        kinds = {
+            FORWARD: ForwardPositionController(ARM_JOINTS),
+            TRAJECTORY: trajectory,
+            CARTESIAN: CartesianPoseController(Kinematics(robot_description(), ARM_JOINTS, TIP_FRAME)),
+        }
+        owner = str(self.get_parameter("controller").value)
+        arm = EmulatedArm(kinds, None if owner == "auto" else owner, robot.sim.reset_pause_s)
+        gripper = GripperController(GripperOptions(allow_stalling=bool(self.get_parameter("allow_stalling").value)))
+        return Simulation(self._world, arm, gripper, TaskOracle()), trajectory
+
+    def _try_renderer(self) -> None:
+        """Draws one image of each camera, so that a machine that cannot is told so now."""
+        with self._world.camera_rig() as rig:
+            rig.capture()
+            for name in self._cameras:
+                rig.render(name)
+
+    def _say_everything(self) -> None:
+        self._joint_states = self.say("joint_states", JointState, qos.STREAM)
+        self._scene_state = self.say("scene_state", JointState, qos.STREAM)
+        self._description = self.say("robot_description", String, qos.LATCHED)
+        self._outcomes = self.say("task_outcome", TaskOutcome, qos.EVENTS)
+        self._clock = None if self._settings.real_time else self.say("/clock", Clock, qos.COMMANDS)
+        self._images = {name: self.say(f"camera/{name}/image_raw", Image, qos.IMAGES) for name in self._cameras}
+        self._infos = {name: self.say(f"camera/{name}/camera_info", CameraInfo, qos.IMAGES) for name in self._cameras}
+        self._joint_message = JointState(name=[*ARM_JOINTS, FINGER_JOINTS[0]])
+
+    def activate(self) -> None:
+        """Starts physics and rendering."""
+        self._description.publish(String(data=robot_description()))
+        self._time_ns = self.now_ns()
+        self._pacer = Pacer(World.TIMESTEP_S, time.monotonic())
+        self.start_worker("physics", self._run_physics)
+        self.start_worker("rendering", self._run_rendering)
+
+    def deactivate(self) -> None:
+        """Ends all goals; the world stands still from here on."""
+        self._endpoints.abandon()
+
+    def cleanup(self) -> None:
+        """Closes the world."""
+        self._world.close()
+
+    def describe(self) -> None:
+        """Real-time factor, camera rate and what the controllers refuse."""
+        if self.state != "active":
+            return
+        factor, render_ms = self._pacer.real_time_factor, self.health.latency_ms()
+        self.health.set(
+            real_time_factor=f"{factor:.3f}",
+            camera_rate_hz=f"{self.health.rate_hz():.1f}",
+            render_ms="" if render_ms is None else f"{render_ms:.1f}",
+            controller=self._simulation.arm.owner or "none",
+        )
+        slow = self._settings.real_time and factor < SLOW_BELOW
+        text = f"too slow for real time: got a real-time factor of {factor:.2f}, expected 1; free some CPU"
+        self.health.trouble("real time", text if slow else None)
+
+    # Physics thread --------------------------------------------------------------------------------------------------
+
+    def _run_physics(self, stop: threading.Event) -> None:
+        states = _every(SLICE_S, self._settings.joint_state_rate_hz)
+        scenes = _every(SLICE_S, self._settings.scene_rate_hz)
+        due_s = time.monotonic()
+        while not stop.is_set():
+            steps = self._steps_due()
+            if steps:
+                readings = self._simulation.advance(self._time_ns, steps)
+                self._tell(readings, joint_state=states(), scene=scenes())
+            due_s = max(due_s + SLICE_S, time.monotonic() - SLICE_S)
+            if self._settings.real_time:
+                time.sleep(max(due_s - time.monotonic(), 0.0))
+
+    def _steps_due(self) -> int:
+        """Steps of the next slice; moves the time that goes into its stamps."""
+        if self._settings.real_time:
+            self._time_ns = self.now_ns()
+            return self._pacer.due(time.monotonic())
+        steps = round(SLICE_S / World.TIMESTEP_S)
+        self._time_ns += round(steps * World.TIMESTEP_S * NS_PER_S)
+        self._pacer.count(time.monotonic(), steps)
+        return steps
+
+    def _tell(self, readings: Readings, *, joint_state: bool, scene: bool) -> None:
+        stamp = to_stamp(self._time_ns)
+        if self._clock is not None:
+            self._clock.publish(Clock(clock=stamp))
+        if joint_state:
+            message = self._joint_message
+            message.header.stamp = stamp
+            message.position = float_array([*readings.positions, readings.finger_m])
+            message.velocity = float_array([*readings.velocities, readings.finger_m_s])
+            message.effort = float_array([*readings.efforts, 0.0])
+            self._joint_states.publish(message)
+        if scene:
+            self._scene_state.publish(scene_to(self._world.scene().values, self._time_ns))
+        for refusal in self._endpoints.settle(readings):
+            self.get_logger().warning(f"command refused: {refusal.reason}", throttle_duration_sec=1.0)
+        if readings.outcome is not None:
+            outcome = TaskOutcome(task_id=readings.outcome.task_id, success=True, reason=readings.outcome.reason)
+            outcome.header.stamp = stamp
+            self._outcomes.publish(outcome)
+
+    # Rendering thread ------------------------------------------------------------------------------------------------
+
+    def _run_rendering(self, stop: threading.Event) -> None:
+        period_ns = round(NS_PER_S / self._settings.camera_rate_hz)
+        due_ns = self._clock_ns()
+        with self._world.camera_rig() as rig:
+            while not stop.is_set():
+                wait_ns = due_ns - self._clock_ns()
+                if wait_ns > 0:
+                    time.sleep(wait_ns / NS_PER_S if self._settings.real_time else SLICE_S / 10)
+                    continue
+                due_ns = max(due_ns + period_ns, due_ns - wait_ns - period_ns)
+                self._draw(rig)
+
+    def _clock_ns(self) -> int:
+        return self.now_ns() if self._settings.real_time else self._time_ns
+
+    def _draw(self, rig: CameraRig) -> None:
+        """Publishes all cameras' images of one moment, under one stamp."""
+        began_s = time.monotonic()
+        rig.capture()
+        time_ns = self._clock_ns()
+        for name in self._cameras:
+            image = rig.render(name)
+            height, width = image.shape[:2]
+            frame_id = f"camera_{name}_optical_frame"
+            focal_px = 0.5 * height / math.tan(math.radians(FIELD_OF_VIEW_DEG[name]) / 2.0)
+            self._images[name].publish(image_to(image, time_ns, frame_id))
+            self._infos[name].publish(camera_info_to(height, width, focal_px, time_ns, frame_id))
+        self.health.count((time.monotonic() - began_s) * 1e3)
+
+    # Executor thread -------------------------------------------------------------------------------------------------
+
+    def _hear_instruction(self, message: Instruction) -> None:
+        def begin(_now_ns: int) -> None:
+            self._simulation.instruct(message.task_id, message.text)
+            self.health.trouble("instruction", self._simulation.oracle.unknown)
+
+        self._simulation.request(begin)
+
+    async def _reset(self, request: ResetSim.Request, response: ResetSim.Response) -> ResetSim.Response:
+        """Lets the physics thread reset between two slices and waits for it without holding the executor."""
+        if self.state != "active":
+            response.reason = f"sim_node is {self.state}, expected active"
+            return response
+        done: Future = Future(executor=self.executor)
+
+        def reset(now_ns: int) -> None:
+            try:
+                self._simulation.reset(now_ns, request.seed, request.task)
+                done.set_result("")
+            except DefiError as error:
+                done.set_result(str(error))
+
+        self._simulation.request(reset)
+        response.reason = await done
+        response.ok = not response.reason
+        return response
+
+
+def _names(robot: RobotFile) -> dict[str, str]:
+    """The usual names, except where the robot file gives the controller that moves it another."""
+    names = dict(ENDPOINTS)
+    if robot.driver.topic:
+        names[robot.driver.kind] = robot.driver.topic
+    if robot.gripper.action and robot.gripper.kind in names:
+        names[robot.gripper.kind] = robot.gripper.action
+    return names
+
+
+def _every(slice_s: float, rate_hz: float) -> Callable[[], bool]:
+    """A function to call once a slice that is true `rate_hz` times a second, or as often as it is called."""
+    progress = 0.0
+
+    def due() -> bool:
+        nonlocal progress
+        progress += slice_s * rate_hz
+        if progress < 1.0 - 1e-9:
+            return False
+        progress = min(progress - 1.0, 1.0)
+        return True
+
+    return due
+
+
+def main() -> None:
+    """Runs the node."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    raise SystemExit(run(SimNode))
+
+
+if __name__ == "__main__":
+    main()
