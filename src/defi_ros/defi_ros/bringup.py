@@ -158,14 +158,14 @@ def _process(
     respawn: bool = False,
 ) -> Process:
     """A process with what all have in common; `threads` are those of its numerical libraries."""
-    nice = {node: robot.nodes.nice.get(node, 0) for node in nodes or (module,)}
+    nice = max(getattr(robot.nodes.nice, node) for node in nodes or (module,))
     return Process(
         name=name or module,
         module=f"defi_ros.nodes.{module}",
         nodes=nodes or (name or module,),
         parameters={"robot": options.robot, **parameters},
         environment=graph_environment() | dict.fromkeys(THREAD_VARIABLES, str(threads)) | dict(environment),
-        nice=max(nice.values()),
+        nice=nice,
         respawn=respawn,
         remap_name=name is not None,
         namespace=options.namespace,

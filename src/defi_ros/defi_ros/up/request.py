@@ -13,7 +13,7 @@ from defi_ros.robot import RobotFile, load_robot
 from defi_ros.up.report import check_writable
 
 TIMEOUT_S = 30.0
-DEMO_TASKS = ("open the drawer", "slide the door to the left", "turn on the lamp", "turn on the led")
+DEMO_TASKS = ("open the drawer", "move the door to the left", "turn on the lamp", "turn on the led")
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,9 +109,17 @@ class LiveView:
         self._live = None
 
 
+class PatientConsole(Console):
+    """A console that falls silent when its reader is gone; rich itself would end the process, arm and all."""
+
+    def on_broken_pipe(self) -> None:
+        """Writes no more."""
+        self.quiet = True
+
+
 def open_view(stream: TextIO) -> View:
     """Live lines on a terminal, plain ones on anything else."""
-    console = Console(file=stream, highlight=False)
+    console = PatientConsole(file=stream, highlight=False)
     return LiveView(console) if console.is_terminal and not console.is_dumb_terminal else PlainView(stream)
 
 

@@ -1,0 +1,85 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from defi_models.contract import ConfigError
+from defi_ros.bringup import BringupOptions, Process, camera_topic, processes
+from defi_ros.robot import load_robot, parse_robot, robots_folder
+
+FRANKA = load_robot("franka")
+
+
+def names(**options):
+    return [process.name for process in processes(FRANKA, BringupOptions("franka", **options))]
+
+
+def only(name, **options) -> Process:
+    return next(process for process in processes(FRANKA, BringupOptions("franka", **options)) if process.name == name)
+
+
+def test_the_simulated_robot_takes_the_place_of_robot_and_cameras():
+    assert sorted(names(sim=True)) == ["action_node", "arm_bridge_node", "imagination_node", "sim_node", "task_node"]
+    assert "sim_node" not in names(sim=False)
+
+
+def test_composed_puts_both_models_into_one_process():
+    composed = only("inference_node", sim=True, composed=True)
+    assert composed.nodes == ("imagination_node", "action_node")
+    assert "action_node" not in names(sim=True, composed=True)
+
+
+def test_the_same_nodes_live_in_both_layouts():
+    def nodes(composed):
+        return {n for p in processes(FRANKA, BringupOptions("franka", sim=True, composed=composed)) for n in p.nodes}
+
+    assert nodes(True) == nodes(False)
+
+
+def test_only_inference_is_started_again_by_itself():
+    respawning = {p.name for p in processes(FRANKA, BringupOptions("franka", sim=True)) if p.respawn}
+    assert respawning == {"imagination_node", "action_node"}
+
+
+def test_the_bridge_has_priority_over_the_simulator_and_that_over_inference():
+    assert only("arm_bridge_node", sim=True).nice < only("sim_node", sim=True).nice < only("action_node", sim=True).nice
+
+
+def test_a_policy_reaches_both_inference_nodes_and_nobody_else():
+    for process in processes(FRANKA, BringupOptions("franka", sim=True, policy="scripted")):
+        assert process.parameters.get("policy.path") == ("scripted" if process.respawn else None)
+
+
+def test_a_folder_and_a_robot_file_become_absolute_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine").mkdir()
+    options = BringupOptions("robots/arm.yaml", policy="mine")
+    assert (options.robot, options.policy) == (str(tmp_path / "robots/arm.yaml"), str(tmp_path / "mine"))
+
+
+def test_every_real_camera_with_a_driver_gets_a_process_of_its_own():
+    text = (robots_folder() / "franka.yaml").read_text().replace("driver: topic ", "driver: opencv", 1)
+    robot = parse_robot(text, "franka.yaml")
+    made = [p for p in processes(robot, BringupOptions("franka")) if p.module.endswith("camera_node")]
+    assert [(p.name, p.parameters["camera"], p.remap_name) for p in made] == [("camera_node_static", "static", True)]
+
+
+def test_a_simulated_camera_says_its_images_on_its_own_topic():
+    assert camera_topic(FRANKA, "wrist", sim=True) == "camera/wrist/image_raw"
+
+
+def test_the_command_keeps_texts_texts_and_numbers_numbers():
+    process = Process("a", "defi_ros.nodes.a", ("a",), {"policy.path": "007", "seed": 7, "x": True}, namespace="left")
+    command = process.command("/python")
+    assert command[:3] == ["/python", "-m", "defi_ros.nodes.a"]
+    assert [json.loads(item.partition(":=")[2]) for item in command if item.startswith(("policy", "seed", "x:"))] == [
+        "007",
+        7,
+        True,
+    ]
+    assert "__ns:=/left" in command
+
+
+def test_a_negative_seed_is_refused():
+    with pytest.raises(ConfigError, match="seed: got -1"):
+        BringupOptions("franka", seed=-1)

@@ -1,0 +1,67 @@
+import os
+
+import pytest
+
+from defi_models.contract import ConfigError
+from defi_ros.up import domain
+from defi_ros.up.domain import NoDomainError, reserved_domain
+from defi_ros.up.surroundings import check_domain, surroundings
+
+
+@pytest.fixture
+def no_domain(monkeypatch, tmp_path):
+    monkeypatch.delenv("ROS_DOMAIN_ID", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    return monkeypatch
+
+
+def test_two_simulated_graphs_get_different_domains():
+    with reserved_domain() as one, reserved_domain() as other:
+        assert one != other
+
+
+def test_a_domain_is_free_again_after_its_run():
+    with reserved_domain() as one:
+        pass
+    with reserved_domain() as other:
+        assert one == other
+
+
+def test_no_domain_left_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(domain, "LAST_DOMAIN", domain.FIRST_DOMAIN)
+    with reserved_domain(), pytest.raises(NoDomainError, match="set ROS_DOMAIN_ID"), reserved_domain():
+        pass
+
+
+def test_a_simulated_graph_gets_a_domain_and_the_environment_is_as_before_afterwards(no_domain):
+    before = dict(os.environ)
+    with surroundings(sim=True):
+        assert int(os.environ["ROS_DOMAIN_ID"]) >= domain.FIRST_DOMAIN
+        assert os.environ["FASTDDS_BUILTIN_TRANSPORTS"].startswith("LARGE_DATA")
+    assert dict(os.environ) == before
+
+
+def test_a_real_robot_stays_in_the_domain_its_controllers_are_in(no_domain):
+    with surroundings(sim=False):
+        assert "ROS_DOMAIN_ID" not in os.environ
+
+
+def test_what_the_user_set_stays(no_domain):
+    no_domain.setenv("ROS_DOMAIN_ID", "3")
+    no_domain.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
+    with surroundings(sim=True):
+        assert os.environ["ROS_DOMAIN_ID"] == "3"
+        assert os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "SUBNET"
+
+
+@pytest.mark.parametrize("text", ["-1", "233", "two"])
+def test_a_domain_that_is_none_is_refused(text):
+    with pytest.raises(ConfigError, match="expected a whole number 0..232"):
+        check_domain(text)
+
+
+def test_a_state_folder_that_cannot_be_made_is_replaced(no_domain, tmp_path):
+    (tmp_path / "file").write_text("")
+    no_domain.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    with surroundings(sim=False) as folder:
+        assert folder.is_dir()
