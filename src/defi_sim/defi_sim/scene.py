@@ -21,8 +21,8 @@ DESK_FRONT_X = 0.60
 DESK_TOP_Z = 0.14
 DRAWER_Y, DRAWER_TRAVEL, DRAWER_BAR_X, DRAWER_BAR_Z = 0.19, 0.16, 0.53, 0.10
 DOOR_Y, DOOR_TRAVEL, DOOR_HANDLE_X, DOOR_HANDLE_TOP_Z = -0.26, 0.20, 0.55, 0.115
-SWITCH_XY, SWITCH_LENGTH, SWITCH_TRAVEL_RAD = (0.68, -0.13), 0.06, 0.6
-BUTTON_XY, BUTTON_HEIGHT, BUTTON_TRAVEL = (0.67, 0.21), 0.022, 0.012
+SWITCH_XY, SWITCH_LENGTH, SWITCH_TRAVEL_RAD = (0.645, -0.13), 0.06, 0.6
+BUTTON_XY, BUTTON_HEIGHT, BUTTON_TRAVEL = (0.655, 0.21), 0.026, 0.015
 LAMP_XYZ, LED_XYZ = (0.72, -0.28, 0.235), (0.72, 0.06, 0.165)
 
 BLOCKS = ("red_block", "blue_block", "pink_block")
@@ -229,7 +229,7 @@ def _add_switch(desk: Element) -> None:
     _box(lever, "switch", (-0.005, -0.008, 0.0), (0.005, 0.008, SWITCH_LENGTH))
     _box(lever, "switch", (-0.007, -0.035, 0.030), (0.007, 0.035, SWITCH_LENGTH), name="switch_paddle")
     lamp = (LAMP_XYZ[0] - DESK_FRONT_X, LAMP_XYZ[1], LAMP_XYZ[2])
-    SubElement(desk, "geom", type="sphere", name="lamp", pos=_triple(*lamp), size="0.042", material="lamp_off")
+    SubElement(desk, "geom", type="sphere", name="lamp", pos=_triple(*lamp), size="0.042", material="lamp_off", **NO_CONTACT)
     ends = _triple(lamp[0], lamp[1], DESK_TOP_Z, lamp[0], lamp[1], lamp[2])
     SubElement(desk, "geom", type="cylinder", fromto=ends, size="0.012", material="metal", **FIXTURE_CONTACT)
 
@@ -261,7 +261,7 @@ def _add_button(desk: Element) -> None:
         **FIXTURE_CONTACT,
     )
     led = (LED_XYZ[0] - DESK_FRONT_X, LED_XYZ[1], LED_XYZ[2])
-    SubElement(desk, "geom", type="sphere", name="led", pos=_triple(*led), size="0.032", material="led_off")
+    SubElement(desk, "geom", type="sphere", name="led", pos=_triple(*led), size="0.032", material="led_off", **NO_CONTACT)
     _box(
         desk,
         "metal",

@@ -10,6 +10,7 @@ import numpy as np
 from defi_models.contract import DefiError, FloatArray
 from defi_sim.scene import BLOCK_HALF_SIZES, BLOCKS, DOOR_TRAVEL, DRAWER_TRAVEL, SWITCH_TRAVEL_RAD
 from defi_sim.state import CONTACT_PARTNERS, SceneState
+from defi_sim.task import Task
 
 # Where blocks lie: clear of the open drawer, of the door's handle and of the arm's base [m].
 BLOCK_ZONE_X, BLOCK_ZONE_Y = (0.35, 0.48), (-0.30, 0.03)
@@ -82,6 +83,19 @@ def draw_start(rng: np.random.Generator, jitter_m: float = 0.008) -> Start:
         ee_pose=draw_ee_pose(rng),
         gripper=1.0 if rng.random() < OPEN_SHARE else 0.0,
     )
+
+
+def draw_start_for(task: Task, rng: np.random.Generator, jitter_m: float = 0.008) -> Start:
+    """A start from which `task` is feasible.
+
+    Raises:
+        DefiError: none was found, which means that the task's condition is too narrow.
+    """
+    for _ in range(MAX_DRAWS):
+        start = draw_start(rng, jitter_m)
+        if task.feasible(start.scene()):
+            return start
+    raise DefiError(f"task {task.name!r}: got no feasible start in {MAX_DRAWS} draws, expected one")
 
 
 def draw_ee_pose(rng: np.random.Generator) -> FloatArray:

@@ -18,14 +18,15 @@ from defi_sim import scene as drawn
 from defi_sim.arm import FINGER_TRAVEL_M
 from defi_sim.description import ARM_JOINTS, FINGER_JOINTS, TIP_FRAME, robot_description
 from defi_sim.scene import BLOCKS, BUTTON_TRAVEL, DESK_FRONT_X, FIXTURE_JOINTS
-from defi_sim.starts import Start, at_start, draw_start
+from defi_sim.starts import Start, at_start, draw_start, draw_start_for
 from defi_sim.state import CONTACT_PARTNERS, SceneState
 from defi_sim.style import SceneStyle, light_up
+from defi_sim.tasks import task_named
 
 # The posture the arm leans to [rad]: tool pointing down above the middle of the table.
 REST_POSTURE = np.array([0.0, -0.1, 0.0, -2.2, 0.0, 2.1, 0.785])
 LOGIC_STEPS = 5  # lamp and LED are looked at every 10 ms; a press takes longer
-PRESSED_SHARE, RELEASED_SHARE = 0.7, 0.35  # of the button's travel
+PRESSED_SHARE, RELEASED_SHARE = 0.45, 0.2  # of the button's travel
 SWITCH_HYSTERESIS_RAD = 0.1
 SETTLE_STEPS = 150  # 0.3 s: blocks come to rest, the gripper closes on a held block
 
@@ -87,15 +88,20 @@ class World:
 
     # Resetting ------------------------------------------------------------------------------------------------------
 
-    def reset(self, seed: int, start: SceneState | None = None) -> None:
+    def reset(self, seed: int, start: SceneState | None = None, task: str = "") -> None:
         """Draws a new scene from `seed`: the same seed gives the same state and the same images.
 
         Args:
             seed: Chooses colours, light, fixtures, blocks and the arm's pose.
             start: Where fixtures and blocks shall be instead of where the seed puts them.
+            task: Name of a task that shall be feasible; empty for any scene.
+
+        Raises:
+            TaskError: there is no such task.
         """
         rng = np.random.default_rng(seed)
-        style, begin = SceneStyle.draw(rng), draw_start(rng, self.jitter_m)
+        style = SceneStyle.draw(rng)
+        begin = draw_start(rng, self.jitter_m) if not task else draw_start_for(task_named(task), rng, self.jitter_m)
         self.begin(begin if start is None else at_start(start, begin), style)
 
     def begin(self, start: Start, style: SceneStyle) -> None:
@@ -223,6 +229,11 @@ class World:
     def camera_rig(self) -> CameraRig:
         """Cameras of its own for another thread; the caller closes it."""
         return CameraRig(self._model, self._data, self._lights, self._lock, self.cameras, self.image_size)
+
+    def look(self) -> dict[str, npt.NDArray[np.uint8]]:
+        """The scene as it is now from every camera: uint8 RGB, shape (height, width, 3)."""
+        self._rig.capture()
+        return {camera: self._rig.render(camera) for camera in self.cameras}
 
     def render(self, camera: str) -> npt.NDArray[np.uint8]:
         """The scene as it is now from `camera`: uint8 RGB, shape (height, width, 3)."""
