@@ -1,0 +1,132 @@
+"""The target due at a time: chunks are executed by absolute time, late ones skip, overlapping ones blend.
+
+A chunk is dated by its observation, so latency needs no bookkeeping: target k is due at start + k * step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from defi_models.contract import NS_PER_S, ActionChunk, ActionSpace, FloatArray
+from defi_ros.control.curves import ChunkCurve, Curve, RestCurve, mix, smoothstep
+
+# Stamps ahead of now by more than this come from another clock.
+FUTURE_NS = NS_PER_S // 10
+# Chunks that come faster than they can be blended; the oldest then counts as faded out.
+MOST_LAYERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a chunk asks for at one time.
+
+    Attributes:
+        space: What `row` is.
+        row: Joint positions, shape (joints,) [rad], or a pose in the base frame, shape (7,).
+        gripper: Wanted opening, 0 closed .. 1 open.
+        chunk_start_ns: Observation time of the chunk it comes from [ns].
+    """
+
+    space: ActionSpace
+    row: FloatArray
+    gripper: float
+    chunk_start_ns: int
+
+
+class ChunkSchedule:
+    """Holds the chunk in execution and those still fading out. Filled and read by one thread."""
+
+    def __init__(
+        self, arm: str, joints: int, *, max_age_s: float = 1.0, blend_s: float = 0.12, lookahead_s: float = 0.0
+    ) -> None:
+        """For one arm of `joints` joints.
+
+        Args:
+            arm: `RobotSpec.arm`; chunks for another are refused.
+            joints: Number of joints.
+            max_age_s: A chunk whose observation is older when it arrives is refused [s].
+            blend_s: Crossfade from the chunk before [s].
+            lookahead_s: Targets are looked up this far ahead, for the delay of the arm's controller [s].
+        """
+        self._arm = arm
+        self._joints = joints
+        self._max_age_ns = int(max_age_s * NS_PER_S)
+        self._blend_ns = int(blend_s * NS_PER_S)
+        self._lookahead_ns = int(lookahead_s * NS_PER_S)
+        self._layers: list[tuple[Curve, int]] = []  # curve, when it began to fade in [ns]
+        self._current: ChunkCurve | None = None
+        self.accepted_ns: int | None = None
+
+    @property
+    def chunk(self) -> ActionChunk | None:
+        """The chunk in execution, or None."""
+        return None if self._current is None else self._current.chunk
+
+    def clear(self) -> None:
+        """Forgets everything; the next chunk starts afresh."""
+        self._layers.clear()
+        self._current = None
+        self.accepted_ns = None
+
+    def try_accept(self, chunk: ActionChunk, now_ns: int) -> str | None:
+        """Whether the chunk may be executed: None, or the reason why not."""
+        if chunk.arm not in (self._arm, "any"):
+            return f"chunk is for arm {chunk.arm!r}, expected {self._arm!r}"
+        width = chunk.targets.shape[1]
+        if chunk.space == "joint_positions" and width != self._joints:
+            return f"chunk has targets of {width} joints, expected {self._joints}"
+        if chunk.start_ns > now_ns + FUTURE_NS:
+            ahead_s = (chunk.start_ns - now_ns) / NS_PER_S
+            return f"chunk's observation is {ahead_s:.2f} s in the future, limit {FUTURE_NS / NS_PER_S:g} s; do the clocks agree?"
+        if now_ns - chunk.start_ns > self._max_age_ns:
+            age_s = (now_ns - chunk.start_ns) / NS_PER_S
+            return f"chunk's observation is {age_s:.2f} s old, limit {self._max_age_ns / NS_PER_S:g} s"
+        if chunk.end_ns <= now_ns:
+            return f"chunk was over {(now_ns - chunk.end_ns) / NS_PER_S:.2f} s ago, expected targets still to come"
+        current = self.chunk
+        if current is not None and chunk.start_ns <= current.start_ns:
+            behind_s = (current.start_ns - chunk.start_ns) / NS_PER_S
+            return f"chunk's observation is {behind_s:.2f} s older than the one in execution, expected a newer one"
+        return None
+
+    def accept(
+        self, chunk: ActionChunk, now_ns: int, anchor: tuple[FloatArray, FloatArray] | None = None
+    ) -> str | None:
+        """Puts a chunk into execution, blended in from what was due until now. Returns None, or why it was refused.
+
+        Args:
+            chunk: What to execute.
+            now_ns: The time now [ns].
+            anchor: Where the arm is commanded to be, as a row of the chunk's space, and how fast its positions change,
+                to blend from when no chunk covers now.
+        """
+        refused = self.try_accept(chunk, now_ns)
+        if refused:
+            return refused
+        due_ns = now_ns + self._lookahead_ns
+        covered = self.target_at(now_ns)
+        if covered is None or covered.space != chunk.space:
+            self._layers = [(RestCurve(due_ns, *anchor, self._blend_ns / NS_PER_S), 0)] if anchor is not None else []
+        self._current = ChunkCurve(chunk)
+        self._layers.append((self._current, due_ns))
+        del self._layers[:-MOST_LAYERS]
+        self.accepted_ns = now_ns
+        return None
+
+    def target_at(self, now_ns: int) -> Target | None:
+        """The target due at `now_ns` plus lookahead, or None when no chunk covers it."""
+        current = self._current
+        due_ns = now_ns + self._lookahead_ns
+        if current is None or not current.chunk.start_ns <= due_ns <= current.chunk.end_ns:
+            return None
+        space = current.chunk.space
+        self._forget_faded(due_ns)
+        row = self._layers[0][0].at(due_ns)
+        for curve, fade_ns in self._layers[1:]:
+            part = 1.0 if self._blend_ns == 0 else smoothstep((due_ns - fade_ns) / self._blend_ns)
+            row = mix(row, curve.at(due_ns), part, space)
+        return Target(space, row, current.gripper_at(due_ns), current.chunk.start_ns)
+
+    def _forget_faded(self, due_ns: int) -> None:
+        while len(self._layers) > 1 and due_ns - self._layers[1][1] >= self._blend_ns:
+            del self._layers[0]

@@ -1,0 +1,280 @@
+"""The only way from a target to a command: finite, in range, and within velocity, acceleration and jerk.
+
+Every command is a state from which braking stays inside the joint limits; when a target asks for more, the command is
+the nearest mixture with braking that does not. So limits hold for any input, and rest is always one way away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+import ruckig
+
+from defi_models.contract import FloatArray, RobotSpec
+from defi_ros.control.kinematics import Kinematics
+from defi_ros.control.motion import Brake, JointState, Leap, along, brake_from, is_safe
+
+# Targets follow their own estimated velocity up to this part of the limit, so that a lag can still be made up for.
+CATCH_UP = 0.95
+# The tip is held below this part of its limit: braking joints do not slow the tip down in exact proportion.
+TIP_MARGIN = 0.95
+# A command this near its target counts as reaching it; the joints' encoders are no finer.
+REACHED_RAD = 1e-4
+# Outside the box by less than this is arithmetic, not motion.
+BOX_SLACK_M = 1e-4
+MIXING_ROUNDS = 4
+
+
+class Verdict(IntEnum):
+    """What became of a target; the numbers are those of defi_msgs/ControlState."""
+
+    PASSED = 0
+    LIMITED = 1
+    HELD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class SafeCommand:
+    """A command within every limit.
+
+    Attributes:
+        positions: Joint positions, shape (joints,) [rad].
+        velocities: Joint velocities there, shape (joints,) [rad/s].
+        accelerations: Joint accelerations there, shape (joints,) [rad/s^2].
+        verdict: PASSED: the target itself. LIMITED: on the way to it. HELD: the target is not followed.
+        reason: Why it is not PASSED, in words.
+    """
+
+    positions: FloatArray
+    velocities: FloatArray
+    accelerations: FloatArray
+    verdict: Verdict
+    reason: str
+
+
+class SafetyFilter:
+    """Follows targets within the limits of one robot, one call a command period. Called by one thread."""
+
+    def __init__(
+        self, spec: RobotSpec, kinematics: Kinematics, rate_hz: float, *, max_deviation_rad: float = 0.35
+    ) -> None:
+        """For commands at `rate_hz`; a reference `max_deviation_rad` away from the measured joints is held."""
+        self._spec, self._limits, self._kinematics = spec, spec.limits, kinematics
+        self._period_s = 1.0 / rate_hz
+        self._max_deviation_rad = max_deviation_rad
+        self._leap = Leap(self._period_s, spec.limits)
+        self._otg = ruckig.Ruckig(len(spec.joint_names))
+        self._trajectory = ruckig.Trajectory(len(spec.joint_names))
+        self.reset(spec.home)
+
+    @property
+    def state(self) -> JointState:
+        """The state commanded last."""
+        return self._state
+
+    def reset(self, positions: npt.ArrayLike) -> None:
+        """Starts anew from rest at `positions`, clamped to the joint limits."""
+        start = np.clip(np.asarray(positions, dtype=np.float64), self._limits.lower, self._limits.upper)
+        self._state = JointState.at_rest(start)
+        self._tip = self._tip_at(start)
+        self._forget_references()
+
+    def rest(self, reason: str = "", verdict: Verdict = Verdict.HELD) -> SafeCommand:
+        """The next command on the shortest way to rest; at rest, the same position for ever."""
+        self._take(along(brake_from(self._state, self._limits), self._state, self._period_s))
+        self._forget_references()
+        return self._command(verdict, reason)
+
+    def step(self, target: npt.ArrayLike, measured: npt.ArrayLike | None = None) -> SafeCommand:
+        """The next command towards `target`, where the joints should be one period from the last command.
+
+        Args:
+            target: Joint positions, shape (joints,) [rad]; any rubbish is held.
+            measured: Where the joints are, to hold a command that the arm does not follow, shape (joints,) [rad].
+        """
+        try:
+            wanted = np.asarray(target, dtype=np.float64)
+        except (TypeError, ValueError):
+            return self.rest(f"target is {type(target).__name__}, expected {len(self._state.p)} numbers")
+        if wanted.shape != self._state.p.shape:
+            return self.rest(f"target has shape {wanted.shape}, expected {self._state.p.shape}")
+        if not np.isfinite(wanted).all():
+            return self.rest(f"target of {self._name(~np.isfinite(wanted))} is not finite")
+        if measured is not None:
+            away = np.abs(np.asarray(measured) - self._state.p)
+            if not (away <= self._max_deviation_rad).all():
+                worst = int(np.argmax(away))
+                return self.rest(
+                    f"{self._spec.joint_names[worst]} is {away[worst]:.2f} rad from its command, "
+                    f"limit {self._max_deviation_rad:g} rad"
+                )
+        reference, reason = self._allowed(wanted)
+        return self._follow(reference, reason)
+
+    def _allowed(self, wanted: FloatArray) -> tuple[FloatArray, str]:
+        """The target brought inside joint ranges, workspace and tip speed, and what was changed."""
+        limits, reason = self._limits, ""
+        reference = np.minimum(np.maximum(wanted, limits.lower), limits.upper)
+        beyond = np.abs(reference - wanted)
+        if beyond.any():
+            at = int(np.argmax(beyond))
+            reason = (
+                f"{self._spec.joint_names[at]}: target {wanted[at]:.3f} rad outside "
+                f"{limits.lower[at]:.3f}..{limits.upper[at]:.3f} rad"
+            )
+        box = self._spec.workspace
+        tip = self._tip_at(reference)
+        if self._outside_m(tip) > BOX_SLACK_M:
+            pose = self._kinematics.forward(reference)
+            pose[:3] = np.minimum(np.maximum(tip, box.lower), box.upper)
+            reason = f"target at {_metres(tip)} m outside the workspace {_metres(box.lower)}..{_metres(box.upper)} m"
+            reference = self._kinematics.inverse(pose, self._references[0], max_iterations=8).q
+            tip = self._tip_at(reference)
+        speed = float(np.linalg.norm(tip - self._reference_tip)) / self._period_s
+        if speed > TIP_MARGIN * box.velocity_m_s:
+            part = TIP_MARGIN * box.velocity_m_s / speed
+            reference = self._references[0] + part * (reference - self._references[0])
+            reason = f"tip: {speed:.2f} m/s > {box.velocity_m_s:.2f} m/s"
+            tip = self._tip_at(reference)
+        self._reference_tip = tip
+        return reference, reason
+
+    def _follow(self, reference: FloatArray, reason: str) -> SafeCommand:
+        wanted = self._estimated(reference)
+        start = self._state
+        reached = self._leap.reaches(start, wanted) & is_safe(wanted, self._limits)
+        proposed = wanted
+        if not reached.all():
+            caught_up = self._catching_up(wanted)
+            proposed = JointState(*(np.where(reached, w, c) for w, c in zip(_parts(wanted), _parts(caught_up), strict=True)))
+        brake = along(brake_from(start, self._limits), start, self._period_s)
+        proposed = self._kept_in_limits(proposed, brake)
+        proposed, tip_reason = self._kept_in_workspace(proposed, brake)
+        late = np.abs(proposed.p - reference)
+        reason = tip_reason or reason
+        if not reason and (late > REACHED_RAD).any():
+            reason = self._why_late(reference, late)
+        self._take(proposed)
+        self._references = (reference, self._references[0])
+        return self._command(Verdict.LIMITED if reason else Verdict.PASSED, reason)
+
+    def _estimated(self, reference: FloatArray) -> JointState:
+        """The reference with its velocity and acceleration, from the last three; a jump counts as standing still."""
+        t, limits = self._period_s, self._limits
+        last, before = self._references
+        velocity = (3 * reference - 4 * last + before) / (2 * t)
+        acceleration = (reference - 2 * last + before) / (t * t)
+        jumped = (np.abs(reference - last) > 1.5 * t * limits.velocity) | (np.abs(velocity) > 1.5 * limits.velocity)
+        top = CATCH_UP * limits.velocity
+        velocity = np.where(jumped, 0.0, np.minimum(np.maximum(velocity, -top), top))
+        acceleration = np.minimum(np.maximum(acceleration, -limits.acceleration), limits.acceleration)
+        return JointState(reference, velocity, np.where(jumped, 0.0, acceleration))
+
+    def _catching_up(self, wanted: JointState) -> JointState:
+        """One period of the time-optimal way to catch up with a target that goes on at its velocity.
+
+        Seen from the target, so that the joint never backs off to take a run-up for the target's velocity.
+        """
+        limits, start, t = self._limits, self._state, self._period_s
+        problem = ruckig.InputParameter(len(start.p))
+        problem.synchronization = ruckig.Synchronization.No
+        problem.current_position = start.p - wanted.p + wanted.v * t
+        problem.current_velocity = start.v - wanted.v
+        problem.current_acceleration = start.a
+        problem.max_velocity = limits.velocity - wanted.v
+        problem.min_velocity = -limits.velocity - wanted.v
+        problem.max_acceleration = limits.acceleration
+        problem.max_jerk = limits.jerk
+        try:
+            result = self._otg.calculate(problem, self._trajectory)
+        except ruckig.RuckigError:
+            result = ruckig.Result.Error
+        if result not in (ruckig.Result.Working, ruckig.Result.Finished):
+            return along(brake_from(start, limits), start, t)
+        p, v, a = (np.array(part) for part in self._trajectory.at_time(t)[:3])
+        return JointState(p + wanted.p, v + wanted.v, a)
+
+    def _kept_in_limits(self, proposed: JointState, brake: JointState) -> JointState:
+        """Mixes braking in, joint by joint, until braking from the proposed state stays inside the joint limits."""
+        safe = is_safe(proposed, self._limits)
+        if safe.all():
+            return proposed
+        low, high = np.zeros(len(safe)), np.where(safe, 1.0, 0.5)
+        part = np.where(safe, 1.0, 0.5)
+        for _ in range(MIXING_ROUNDS):
+            ok = is_safe(brake.toward(proposed, part), self._limits)
+            low, high = np.where(ok, part, low), np.where(ok, high, part)
+            part = np.where(safe, 1.0, 0.5 * (low + high))
+        return brake.toward(proposed, np.where(safe, 1.0, low))
+
+    def _kept_in_workspace(self, proposed: JointState, brake: JointState) -> tuple[JointState, str]:
+        """Mixes braking in, all joints alike, until the tip is slow enough and can stop inside the box."""
+        reason = self._workspace_fault(proposed)
+        if not reason:
+            return proposed, ""
+        low, high = 0.0, 1.0
+        for _ in range(MIXING_ROUNDS):
+            part = 0.5 * (low + high)
+            if self._workspace_fault(brake.toward(proposed, part)):
+                high = part
+            else:
+                low = part
+        return brake.toward(proposed, low), reason
+
+    def _workspace_fault(self, proposed: JointState) -> str:
+        t, limit = self._period_s, self._spec.workspace.velocity_m_s
+        tip = self._tip_at(proposed.p)
+        coasting = proposed.v + proposed.a * np.abs(proposed.a) / (2 * self._limits.jerk)
+        further = self._tip_at(proposed.p + t * coasting)
+        speed = max(float(np.linalg.norm(tip - self._tip)), float(np.linalg.norm(further - tip))) / t
+        if speed > TIP_MARGIN * limit * 1.001:
+            return f"tip: {speed:.2f} m/s > {limit:.2f} m/s"
+        stop: Brake = brake_from(proposed, self._limits)
+        outside_m = self._outside_m(self._tip_at(stop.rest))
+        if outside_m > max(self._outside_m(self._tip), BOX_SLACK_M):
+            return f"tip could not stop inside the workspace: {outside_m * 1e3:.0f} mm beyond it"
+        return ""
+
+    def _why_late(self, reference: FloatArray, late: FloatArray) -> str:
+        at = int(np.argmax(late))
+        name, limits = self._spec.joint_names[at], self._limits
+        speed = abs(reference[at] - self._state.p[at]) / self._period_s
+        if speed > limits.velocity[at]:
+            return f"{name}: {speed:.2f} rad/s > {limits.velocity[at]:.2f} rad/s"
+        return (
+            f"{name}: {late[at] * 1e3:.1f} mrad behind its target within "
+            f"{limits.acceleration[at]:.1f} rad/s^2 and {limits.jerk[at]:.0f} rad/s^3"
+        )
+
+    def _take(self, state: JointState) -> None:
+        limits = self._limits  # the last 1e-12 of arithmetic
+        self._state = JointState(np.minimum(np.maximum(state.p, limits.lower), limits.upper), state.v, state.a)
+        self._tip = self._tip_at(self._state.p)
+
+    def _forget_references(self) -> None:
+        self._references = (self._state.p, self._state.p - self._period_s * self._state.v)
+        self._reference_tip = self._tip
+
+    def _command(self, verdict: Verdict, reason: str) -> SafeCommand:
+        return SafeCommand(self._state.p.copy(), self._state.v.copy(), self._state.a.copy(), verdict, reason)
+
+    def _tip_at(self, q: FloatArray) -> FloatArray:
+        return self._kinematics.forward(q)[:3]
+
+    def _outside_m(self, tip: FloatArray) -> float:
+        box = self._spec.workspace
+        return float(max(np.max(box.lower - tip), np.max(tip - box.upper), 0.0))
+
+    def _name(self, mask: np.ndarray) -> str:
+        return self._spec.joint_names[int(np.argmax(mask))]
+
+
+def _parts(state: JointState) -> tuple[FloatArray, FloatArray, FloatArray]:
+    return state.p, state.v, state.a
+
+
+def _metres(point: FloatArray) -> str:
+    return "(" + ", ".join(f"{value:.2f}" for value in point) + ")"
