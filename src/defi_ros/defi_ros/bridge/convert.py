@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -25,6 +26,7 @@ from defi_models.contract import (
 )
 from defi_msgs.msg import ActionChunk as ActionChunkMsg
 from defi_msgs.msg import Imagination as ImaginationMsg
+from defi_ros.sections import Gripper
 
 _CHANNEL_ORDER: dict[str, slice] = {"rgb8": slice(None), "bgr8": slice(None, None, -1)}
 
@@ -106,74 +108,81 @@ def camera_info_to(height: int, width: int, focal_px: float, time_ns: int, frame
 # Joints --------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class JointReading:
+    """What one joint state says of an arm.
+
+    Attributes:
+        time_ns: Its stamp [ns].
+        positions: Shape (joints,) [rad].
+        velocities: Shape (joints,) [rad/s]; None when it holds none.
+        opening: The gripper's newest opening, 0 closed .. 1 open, perhaps of an earlier message; None before the first.
+    """
+
+    time_ns: int
+    positions: FloatArray
+    velocities: FloatArray | None
+    opening: float | None
+
+
 class JointReader:
-    """Picks the joints of one arm and its gripper out of joint states that may hold others, in any order.
+    """Picks one arm and its gripper out of joint states that may hold other joints too, in any order.
+
+    Arm and gripper may come in messages of their own, as drivers with two state publishers send them.
 
     Args:
         joint_names: The arm's joints, in the order of every joint array.
-        finger_joint: The gripper's joint; empty when it has none, then the opening is None.
-        finger_closed: Position of that joint when closed [m or rad].
-        finger_open: Position of that joint when open [m or rad].
+        gripper: The gripper's section of the robot file.
     """
 
-    def __init__(
-        self, joint_names: Sequence[str], finger_joint: str = "", finger_closed: float = 0.0, finger_open: float = 1.0
-    ) -> None:
+    def __init__(self, joint_names: Sequence[str], gripper: Gripper) -> None:
         self._joint_names = tuple(joint_names)
-        self._finger_joint = finger_joint
-        self._closed, self._span = finger_closed, finger_open - finger_closed
-        self._names: list[str] = []
-        self._order = np.zeros(0, dtype=np.intp)
-        self._finger: int | None = None
+        self._finger_joint = gripper.joint
+        self._opening_per_joint = gripper.width_per_joint / gripper.width_m
+        self._layouts: dict[tuple[str, ...], tuple[npt.NDArray[np.intp] | None, int | None]] = {}
+        self._opening = 1.0 if gripper.kind == "none" else None
 
-    def missing(self, message: JointState) -> list[str]:
-        """Names of the arm's joints that this message does not hold."""
-        return [name for name in self._joint_names if name not in message.name]
+    def read(self, message: JointState) -> JointReading | None:
+        """What the message says of the arm; None when it is about other joints only.
 
-    def _learn(self, names: Sequence[str]) -> None:
+        Raises:
+            ContractError: it holds some of the arm's joints but not all, fewer numbers than names, or one that is not
+                finite.
+        """
+        names = tuple(message.name)
+        if names not in self._layouts:
+            self._layouts[names] = self._layout(names)
+        order, finger = self._layouts[names]
+        if finger is not None and finger < len(message.position):
+            self._opening = min(max(message.position[finger] * self._opening_per_joint, 0.0), 1.0)
+        if order is None:
+            return None
+        positions = self._values("position", message.position, names, order)
+        if positions is None:
+            raise ContractError(f"joint_states: got no positions, expected one for each of {list(names)}")
+        velocities = self._values("velocity", message.velocity, names, order)
+        return JointReading(to_ns(message.header.stamp), positions, velocities, self._opening)
+
+    def _layout(self, names: tuple[str, ...]) -> tuple[npt.NDArray[np.intp] | None, int | None]:
+        finger = names.index(self._finger_joint) if self._finger_joint in names else None
         missing = [name for name in self._joint_names if name not in names]
+        if len(missing) == len(self._joint_names):
+            return None, finger
         if missing:
             raise ContractError(
                 f"joint_states: got no joint {missing[0]!r}, expected all of {list(self._joint_names)}. "
                 f"It has {list(names)}. Check `joints.names` in the robot file."
             )
-        self._names = list(names)
-        self._order = np.array([self._names.index(name) for name in self._joint_names], dtype=np.intp)
-        self._finger = self._names.index(self._finger_joint) if self._finger_joint in self._names else None
+        return np.array([names.index(name) for name in self._joint_names], dtype=np.intp), finger
 
-    def positions(self, message: JointState) -> FloatArray:
-        """Positions of the arm's joints, shape (joints,) [rad].
-
-        Raises:
-            ContractError: a joint is missing, there are fewer numbers than names, or one is not finite.
-        """
-        if message.name != self._names:
-            self._learn(message.name)
-        values = self._values("position", message.position)
-        if values is None:
-            raise ContractError(f"joint_states: got no positions, expected one each for {list(self._joint_names)}")
-        return values
-
-    def velocities(self, message: JointState) -> FloatArray | None:
-        """Velocities of the arm's joints, shape (joints,) [rad/s]; None when the message holds none."""
-        if message.name != self._names:
-            self._learn(message.name)
-        return self._values("velocity", message.velocity)
-
-    def opening(self, message: JointState) -> float | None:
-        """The gripper's opening, 0 closed .. 1 open, clipped; None when the message does not hold its joint."""
-        if message.name != self._names:
-            self._learn(message.name)
-        if self._finger is None or self._finger >= len(message.position):
-            return None
-        return float(np.clip((message.position[self._finger] - self._closed) / self._span, 0.0, 1.0))
-
-    def _values(self, what: str, numbers: Sequence[float]) -> FloatArray | None:
+    def _values(
+        self, what: str, numbers: Sequence[float], names: tuple[str, ...], order: npt.NDArray[np.intp]
+    ) -> FloatArray | None:
         if len(numbers) == 0:
             return None
-        if len(numbers) != len(self._names):
-            raise ContractError(f"joint_states: got {len(numbers)} numbers in {what}, expected {len(self._names)}")
-        values = np.frombuffer(cast(Any, numbers), dtype=np.float64)[self._order]
+        if len(numbers) != len(names):
+            raise ContractError(f"joint_states: got {len(numbers)} numbers in {what}, expected {len(names)}")
+        values = np.frombuffer(cast(Any, numbers), dtype=np.float64)[order]
         if not np.isfinite(values).all():
             worst = self._joint_names[int(np.argmin(np.isfinite(values)))]
             raise ContractError(f"joint_states: got a {what} of joint {worst!r} that is not finite, expected a number")

@@ -35,6 +35,8 @@ from defi_ros.robot import RobotFile
 DIAGNOSTICS_PERIOD_S = 1.0
 WORKER_JOIN_S = 0.4  # leaves time for the rest of a shutdown, which must be over within 1 s
 SPIN_SLICE_S = 0.05  # how long a signal may go unnoticed
+START_TIMEOUT_S = 15.0  # a simulation with rendering starts in about 3 s, on a busy machine in 8 s
+LAST_WORDS = 10  # callbacks that may still run after deactivation: answers to those who wait for one
 EXIT_CONFIGURE_FAILED = 2
 EXIT_FAILED = 1
 
@@ -75,6 +77,7 @@ class DefiNode(LifecycleNode):
         self._diagnostics = Node.create_publisher(self, DiagnosticArray, "/diagnostics", qos.EVENTS)
         self.declare_parameter("autostart", True)
         self.declare_parameter("robot", "")
+        self.declare_parameter("start_timeout_s", START_TIMEOUT_S)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self.publish_diagnostics)
 
     # Hooks -----------------------------------------------------------------------------------------------------------
@@ -144,6 +147,11 @@ class DefiNode(LifecycleNode):
                 os.setpriority(os.PRIO_PROCESS, 0, nice)
         return robot
 
+    @property
+    def start_timeout_s(self) -> float:
+        """How long `configure` may wait for what other nodes say [s]: the parameter of that name."""
+        return float(self.get_parameter("start_timeout_s").value or START_TIMEOUT_S)
+
     def now_ns(self) -> int:
         """The ROS clock [ns]; any thread."""
         return self.get_clock().now().nanoseconds
@@ -206,7 +214,10 @@ class DefiNode(LifecycleNode):
         self.fail(f"{self.get_name()}: its thread {name!r} failed: {type(error).__name__}: {error}")
 
     def _log_trouble(self, severe: bool, text: str) -> None:
-        (self.get_logger().warning if severe else self.get_logger().info)(text)
+        if severe:  # on lines of their own: rclpy tells its loggers' calls apart by line and refuses two severities
+            self.get_logger().warning(text)
+        else:
+            self.get_logger().info(text)
 
     def publish_diagnostics(self) -> None:
         """Says on /diagnostics how the node fares; once a second, and at every change of state."""
@@ -364,6 +375,10 @@ def run(node_class: Callable[..., DefiNode], args: Sequence[str] | None = None) 
     finally:
         failure, stuck = node.failure, False
         try:
+            if node.state == "active":
+                node.trigger_deactivate()
+                for _ in range(LAST_WORDS):
+                    executor.spin_once(timeout_sec=0.0)
             node.shut_down()
             stuck = node.stuck
         finally:

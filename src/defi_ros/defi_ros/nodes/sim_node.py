@@ -43,7 +43,7 @@ from defi_sim.world import World
 
 SLICE_S = 0.005  # the controllers' period; a physics step is 2 ms, so slices take 2 or 3 of them
 SWITCH_INTERVAL_S = 0.0005  # Python's default of 5 ms would let one thread delay another by a whole slice
-SLOW_BELOW = 0.95  # real-time factor that is reported as a trouble
+SLOW_BELOW = 0.9  # real-time factor that is reported as a trouble
 FIELD_OF_VIEW_DEG = {"static": float(STATIC_CAMERA["fovy"]), "wrist": float(WRIST_CAMERA_FOVY)}
 
 
@@ -109,7 +109,7 @@ class SimNode(DefiNode):
         self._scene_state = self.say("scene_state", JointState, qos.STREAM)
         self._description = self.say("robot_description", String, qos.LATCHED)
         self._outcomes = self.say("task_outcome", TaskOutcome, qos.EVENTS)
-        self._clock = None if self._settings.real_time else self.say("/clock", Clock, qos.COMMANDS)
+        self._time_topic = None if self._settings.real_time else self.say("/clock", Clock, qos.COMMANDS)
         self._images = {name: self.say(f"camera/{name}/image_raw", Image, qos.IMAGES) for name in self._cameras}
         self._infos = {name: self.say(f"camera/{name}/camera_info", CameraInfo, qos.IMAGES) for name in self._cameras}
         self._joint_message = JointState(name=[*ARM_JOINTS, FINGER_JOINTS[0]])
@@ -172,8 +172,8 @@ class SimNode(DefiNode):
 
     def _tell(self, readings: Readings, *, joint_state: bool, scene: bool) -> None:
         stamp = to_stamp(self._time_ns)
-        if self._clock is not None:
-            self._clock.publish(Clock(clock=stamp))
+        if self._time_topic is not None:
+            self._time_topic.publish(Clock(clock=stamp))
         if joint_state:
             message = self._joint_message
             message.header.stamp = stamp

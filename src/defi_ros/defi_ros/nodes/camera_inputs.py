@@ -1,0 +1,109 @@
+"""The cameras a policy looks through: images in by reference, one aligned and fresh set out, or why there is none."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from sensor_msgs.msg import Image
+
+from defi_models.contract import ContractError
+from defi_ros.bridge import qos
+from defi_ros.bridge.convert import image_from, to_ns
+from defi_ros.bridge.lifecycle import DefiNode, NodeError
+from defi_ros.control.alignment import AlignedFrames, FrameAligner
+from defi_ros.robot import RobotFile
+
+# A set that was completed this long before it is asked for still counts as fresh; the next one comes with the next
+# frame, so using an older one saves less time than it adds to the age of what is acted upon.
+FRESH_S = 0.004
+SILENT_S = 1.0  # a camera that has sent nothing for so long is named
+
+
+class CameraInputs:
+    """Subscribes to cameras; callbacks only copy references in, `wait` belongs to the worker.
+
+    Args:
+        node: Hears the topics.
+        robot: Says where each camera's images come in and how old they may be.
+        cameras: Names of the cameras needed.
+    """
+
+    def __init__(self, node: DefiNode, robot: RobotFile, cameras: Sequence[str]) -> None:
+        self._node = node
+        self._topics = {name: camera_topic(robot, name) for name in cameras}
+        max_age_s = {name: robot.cameras[name].max_age_s for name in cameras}
+        self._aligner = FrameAligner(max_age_s, robot.alignment.max_skew_s)
+        self._changed = threading.Condition()
+        self._fresh: AlignedFrames | None = None
+        self._fresh_s = 0.0
+        self._used_ns: int | None = None
+        self._heard_s = dict.fromkeys(cameras, time.monotonic())
+        for name, topic in self._topics.items():
+            node.hear(topic, Image, lambda message, name=name: self._on_image(name, message), qos.IMAGES)
+
+    def _on_image(self, name: str, message: Image) -> None:
+        now_ns = self._node.now_ns()
+        try:
+            image = image_from(message)
+        except ContractError as error:
+            self._node.health.trouble(f"camera {name}", f"camera {name!r}: {error}")
+            return
+        with self._changed:
+            self._heard_s[name] = time.monotonic()
+            refused = self._aligner.add(name, to_ns(message.header.stamp), image, now_ns)
+            aligned = self._aligner.aligned(now_ns, self._used_ns)
+            if isinstance(aligned, AlignedFrames) and (self._fresh is None or aligned.time_ns != self._fresh.time_ns):
+                self._fresh, self._fresh_s = aligned, time.monotonic()
+                self._changed.notify_all()
+        self._node.health.trouble(f"camera {name}", refused)
+
+    def wait(self, timeout_s: float) -> AlignedFrames | None:
+        """The next fresh set of images, each used once; None after `timeout_s`. The worker's thread."""
+        asked_s = time.monotonic()
+        with self._changed:
+            while True:
+                if self._fresh is not None and self._fresh_s >= asked_s - FRESH_S:
+                    fresh, self._fresh = self._fresh, None
+                    self._used_ns = fresh.time_ns
+                    return fresh
+                left_s = asked_s + timeout_s - time.monotonic()
+                if left_s <= 0.0 or not self._changed.wait(left_s):
+                    return None
+
+    def why_none(self) -> str | None:
+        """Why there are no images to act on, or None when there are. Any thread."""
+        now_s, now_ns = time.monotonic(), self._node.now_ns()
+        with self._changed:
+            for name, heard_s in self._heard_s.items():
+                if now_s - heard_s > SILENT_S:
+                    return f"camera {name!r} has sent nothing for {now_s - heard_s:.1f} s on {self._topics[name]}"
+            aligned = self._aligner.aligned(now_ns)
+        return aligned if isinstance(aligned, str) else None
+
+
+def camera_topic(robot: RobotFile, name: str) -> str:
+    """Where a camera's images come in."""
+    camera = robot.cameras[name]
+    return camera.source if camera.driver == "topic" and camera.source else f"camera/{name}/image_raw"
+
+
+def wait_for_cameras(node: DefiNode, robot: RobotFile, cameras: Sequence[str]) -> None:
+    """Returns once every camera has sent an image that can be read; for `configure`.
+
+    Raises:
+        NodeError: a camera has sent nothing for `policy.camera_timeout_s`.
+        ContractError: its images cannot be read.
+    """
+    timeout_s = robot.policy.camera_timeout_s
+    for name in cameras:
+        topic = camera_topic(robot, name)
+        message = node.wait_to_hear(topic, Image, qos.IMAGES, timeout_s=timeout_s)
+        if message is None:
+            publishers = [info.node_name for info in node.get_publishers_info_by_topic(topic)]
+            raise NodeError(
+                f"camera {name!r} has sent nothing for {timeout_s:.1f} s on {topic}, expected images there. "
+                f"Publishers of that topic: {', '.join(publishers) or 'none'}. The policy looks through {list(cameras)}."
+            )
+        image_from(message)
