@@ -1,0 +1,31 @@
+# `make help` lists what there is. Needs make and Python 3.10 or newer; the rest installs itself.
+
+# a CPU build of torch from an index of your choice: make setup TORCH_INDEX_URL=...
+export TORCH_INDEX_URL
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup: ## installs what is missing into .venv; instant when nothing is
+	@$(PYTHON) tools/setup.py
+
+demo: setup ## a simulated Franka does what it is told; ARGS="..." goes to `defi up franka --sim`
+	@$(VENV)/defi up franka --sim $(ARGS)
+
+test: setup ## all tests; ARGS="..." goes to pytest
+	@$(VENV)/python -m pytest --junitxml=test-results/junit.xml $(ARGS)
+
+lint: setup ## ruff and pyright
+	@$(VENV)/ruff check
+	@$(VENV)/ruff format --check
+	@$(VENV)/pyright
+
+format: setup ## lays out the code and mends what ruff can mend
+	@$(VENV)/ruff check --fix
+	@$(VENV)/ruff format
