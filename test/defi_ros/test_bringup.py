@@ -1,10 +1,11 @@
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from defi_models.contract import ConfigError
-from defi_ros.bringup import BringupOptions, Process, camera_topic, processes
+from defi_ros.bringup import BringupOptions, Process, camera_topic, graph_environment, processes
 from defi_ros.robot import load_robot, parse_robot, robots_folder
 
 FRANKA = load_robot("franka")
@@ -83,3 +84,11 @@ def test_the_command_keeps_texts_texts_and_numbers_numbers():
 def test_a_negative_seed_is_refused():
     with pytest.raises(ConfigError, match="seed: got -1"):
         BringupOptions("franka", seed=-1)
+
+
+def test_the_shell_file_for_other_terminals_sets_what_the_graph_uses():
+    script = robots_folder().parent / "dds" / "local.sh"
+    names = ("FASTDDS_BUILTIN_TRANSPORTS", "ROS_AUTOMATIC_DISCOVERY_RANGE")
+    echo = "".join(f'echo "${name}";' for name in names)
+    told = subprocess.run(["sh", "-c", f". {script}; {echo}"], env={}, capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines() == [graph_environment()[name] for name in names]

@@ -77,7 +77,7 @@ def test_a_process_that_keeps_dying_is_given_up(supervise):
 def test_a_refused_configuration_is_not_tried_again_and_its_message_is_shown(supervise):
     code = "import sys; sys.stderr.write('camera wrist sent nothing\\n'); sys.exit(2)"
     one = supervise(toy("imagination_node", code, respawn=True))
-    with pytest.raises(ProcessEndedError, match="imagination_node could not start. camera wrist sent nothing"):
+    with pytest.raises(ProcessEndedError, match=r"imagination_node could not start\. camera wrist sent nothing"):
         poll_until(one, lambda ends: False)
 
 

@@ -56,7 +56,7 @@ def test_what_the_user_set_stays(no_domain):
 
 @pytest.mark.parametrize("text", ["-1", "233", "two"])
 def test_a_domain_that_is_none_is_refused(text):
-    with pytest.raises(ConfigError, match="expected a whole number 0..232"):
+    with pytest.raises(ConfigError, match=r"expected a whole number 0\.\.232"):
         check_domain(text)
 
 
