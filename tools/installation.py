@@ -57,7 +57,9 @@ class Installation:
             with self.journal.line(step.name):
                 step.action()
             self.stamps.end(step)
-        print(f"make setup: ready after {time.monotonic() - started:.0f} s; `.venv/bin/defi --help` shows what it can do")
+        print(
+            f"make setup: ready after {time.monotonic() - started:.0f} s; next: `make demo`, or `.venv/bin/defi --help`"
+        )
 
     def steps(self) -> list[Step]:
         """All steps; each lists what its result depends on."""
@@ -69,16 +71,16 @@ class Installation:
         requirements = contents(self.root, "requirements/*.txt")
         return [
             Step("virtual environment", environment, self.make_environment),
-            Step("torch", [*contents(self.root, "requirements/runtime.txt"), self.torch_index], self.install_torch),
-            Step("Python packages" if self.ros else "ROS 2 and Python packages", requirements, self.install_requirements),
+            Step("torch", [*self.torch_requirement(), self.torch_index], self.install_torch),
+            Step("packages", requirements, self.install_requirements),
             Step("messages", [*wheels, *definitions, *to_build], self.build_messages),
-            Step("defi_models, defi_sim, defi_ros", packaging, self.install_packages),
-            Step("everything imports", [*requirements, *definitions, *packaging], self.check_imports),
+            Step("this project", packaging, self.install_packages),
+            Step("trying all imports", [*requirements, *definitions, *packaging], self.check_imports),
         ]
 
     def check_machine(self, steps: Sequence[Step]) -> None:
         """Refuses early what would fail late; installs Debian's packages when it may."""
-        machine.install_needs(lambda command: self.execute(command))
+        machine.install_needs(self.execute)
         if not all(self.stamps.is_done(step) for step in steps[:3]):
             machine.check_disk(self.root)
 
@@ -100,17 +102,18 @@ class Installation:
             return False
         sees_system = re.search(r"include-system-site-packages\s*=\s*true", config) is not None
         question = "import pip, sys; print(sys.version_info[:2], sys.base_prefix, sys.prefix)"
-        answer = subprocess.run([self.python, "-c", question], capture_output=True, text=True, check=False)
+        try:
+            answer = subprocess.run([self.python, "-c", question], capture_output=True, text=True, check=False)
+        except OSError:  # the interpreter it was made from is gone
+            return False
         expected = f"{sys.version_info[:2]} {sys.base_prefix} {self.venv}"
         return sees_system == bool(self.ros) and answer.stdout.strip() == expected
 
     def install_torch(self) -> None:
         """Installs torch first, since it alone may come from an index of its own (TORCH_INDEX_URL)."""
         self.forget_half_installed()
-        [torch] = [line for line in self.requirements("runtime.txt") if line.startswith("torch==")]
         index = ["--index-url", self.torch_index] if self.torch_index else []
-        # numpy and setuptools come with the rest; torch's own needs are on every index that has torch
-        self.pip("install", *index, torch.split("#")[0].strip())
+        self.pip("install", *index, *self.torch_requirement())
 
     def install_requirements(self) -> None:
         """Installs the pinned packages; beside a sourced ROS 2 without those it brings itself."""
@@ -155,6 +158,10 @@ class Installation:
         text = (self.root / "requirements" / file).read_text(encoding="utf-8")
         return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
+    def torch_requirement(self) -> list[str]:
+        """The pin of torch."""
+        return [line.split("#")[0].strip() for line in self.requirements("runtime.txt") if line.startswith("torch==")]
+
     @property
     def python(self) -> Path:
         """The environment's interpreter."""
@@ -179,7 +186,9 @@ def beside_ros(lines: Sequence[str]) -> list[str]:
     question = "import numpy; print(numpy.__version__)"
     answer = subprocess.run([machine.base_python(), "-c", question], capture_output=True, text=True, check=False)
     if answer.returncode != 0:
-        raise SetupError("the sourced ROS 2 has no numpy; run `sudo apt-get install -y python3-numpy` and `make setup` again")
+        raise SetupError(
+            "the sourced ROS 2 has no numpy; run `sudo apt-get install -y python3-numpy` and `make setup` again"
+        )
     own = [line for line in lines if not line.startswith("numpy==")]
     if machine.can_import("cv2"):
         own = [line for line in own if not line.startswith("opencv-python-headless==")]

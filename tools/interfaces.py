@@ -68,7 +68,8 @@ def build(
     env["PATH"] = os.pathsep.join([str(venv / "bin"), env.get("PATH", "")])
     for variable in ("AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH"):
         env[variable] = os.pathsep.join(filter(None, [str(venv), env.get(variable)]))
-    command: list[str | Path] = [venv / "bin" / "python", "-m", "colcon", "--log-base", root / ".cache" / "colcon", "build"]
+    command: list[str | Path] = [venv / "bin" / "python", "-m", "colcon"]
+    command += ["--log-base", root / ".cache" / "colcon", "build"]
     command += ["--base-paths", *(root / package for package in packages)]
     command += ["--build-base", builds, "--merge-install", "--install-base", venv]
     command += ["--cmake-args", f"-DPython3_EXECUTABLE={venv / 'bin' / 'python'}", "-DBUILD_TESTING=OFF"]

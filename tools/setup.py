@@ -12,6 +12,7 @@ if sys.version_info < (3, 10):  # noqa: UP036  this file is read by the Python t
         "install one and run `make setup PYTHON=python3.11`" % sys.version_info[:2]
     )
 
+import os
 import signal
 from pathlib import Path
 
@@ -26,6 +27,9 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say
 def main(root: Path = ROOT) -> int:
     """Runs the steps that are due; returns the exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    os.environ.pop(
+        "_ROS_WHEELS_BOOTSTRAP_COMPLETE", None
+    )  # set by another environment, it would keep ours from starting
     journal = Journal(root / ".cache" / "setup.log")
     try:
         with only_one(root / ".cache" / "setup.lock") as lock:

@@ -120,7 +120,9 @@ class Journal:
             raise
         print(f"{time.monotonic() - started:6.1f} s", flush=True)
 
-    def run(self, command: Sequence[str | Path], lock: int, env: Mapping[str, str] | None = None, cwd: Path | None = None):
+    def run(
+        self, command: Sequence[str | Path], lock: int, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> None:
         """Runs a command, its output into the log.
 
         The command holds `lock` too: when this process is killed, the next set-up waits for what it left running.

@@ -74,7 +74,9 @@ def choose(name: str, commands: Mapping[str, EntryPoint]) -> Command:
     if name not in commands:
         near = difflib.get_close_matches(name, commands, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"defi: got unknown command {name!r}, expected one of {', '.join(commands) or '(none)'}{hint}")
+        raise ConfigError(
+            f"defi: got unknown command {name!r}, expected one of {', '.join(commands) or '(none)'}{hint}"
+        )
     return load(commands[name])
 
 
