@@ -1,6 +1,6 @@
 """One robot file and a few options -> the list of processes. The launch file and `defi up` read this list alike.
 
-Knows which node runs where, with which parameters, environment and priority; starts nothing.
+Knows which node runs where, with which parameters and environment; starts nothing.
 """
 
 from __future__ import annotations
@@ -57,20 +57,19 @@ class Process:
     """One process of the graph.
 
     Attributes:
-        name: Name of its log and, with one node in it, of that node.
+        name: Name of its node and of its log.
         module: What `python -m` runs; its last part is the installed executable as well.
-        nodes: Lifecycle nodes that live in it.
         parameters: ROS parameters by full name.
         environment: Variables it needs unless the user has set them.
-        nice: Wanted niceness; negative values apply where the system permits them.
+        nice: Niceness to start with, 0 or less, applied where the system permits it. A node lowers its own priority
+            itself, which leaves the threads of the middleware alone.
         respawn: Whether it may be started again when it ends: inference may, what moves the arm may not.
-        remap_name: Whether the node takes the process' name; for several nodes of one kind.
+        remap_name: Whether the node takes the process' name; for several of one kind.
         namespace: Namespace of its nodes; empty for none.
     """
 
     name: str
     module: str
-    nodes: tuple[str, ...]
     parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     nice: int = 0
@@ -124,12 +123,11 @@ def processes(robot: RobotFile, options: BringupOptions) -> list[Process]:
 
 def _inference(robot: RobotFile, options: BringupOptions) -> list[Process]:
     composed = robot.policy.composed if options.composed is None else options.composed
-    layout = {COMPOSED: (IMAGINATION, ACTION)} if composed else {IMAGINATION: (IMAGINATION,), ACTION: (ACTION,)}
     settings: dict[str, ParameterValue] = {} if options.policy is None else {"policy.path": options.policy}
     threads = robot.policy.threads or os.cpu_count() or 1
     return [
-        _process(robot, options, module, nodes=nodes, parameters=settings, threads=threads, respawn=True)
-        for module, nodes in layout.items()
+        _process(robot, options, module, parameters=settings, threads=threads, respawn=True)
+        for module in ((COMPOSED,) if composed else (IMAGINATION, ACTION))
     ]
 
 
@@ -151,18 +149,16 @@ def _process(
     module: str,
     *,
     name: str | None = None,
-    nodes: tuple[str, ...] | None = None,
     parameters: Mapping[str, ParameterValue] = MappingProxyType({}),
     environment: Mapping[str, str] = MappingProxyType({}),
     threads: int = 1,
     respawn: bool = False,
 ) -> Process:
     """A process with what all have in common; `threads` are those of its numerical libraries."""
-    nice = max(getattr(robot.nodes.nice, node) for node in nodes or (module,))
+    nice = min(0, getattr(robot.nodes.nice, IMAGINATION if module == COMPOSED else module))
     return Process(
         name=name or module,
         module=f"defi_ros.nodes.{module}",
-        nodes=nodes or (name or module,),
         parameters={"robot": options.robot, **parameters},
         environment=graph_environment() | dict.fromkeys(THREAD_VARIABLES, str(threads)) | dict(environment),
         nice=nice,
@@ -175,17 +171,3 @@ def _process(
 def camera_node(camera: str) -> str:
     """Name of the node that serves one camera of a real robot."""
     return f"camera_node_{camera}"
-
-
-def camera_topic(robot: RobotFile, camera: str, *, sim: bool) -> str:
-    """Topic on which a camera's images come."""
-    settings = robot.cameras[camera]
-    own = f"camera/{camera}/image_raw"
-    return settings.source or own if settings.driver == "topic" and not sim else own
-
-
-def camera_source(robot: RobotFile, camera: str, *, sim: bool) -> str:
-    """Who should say a camera's images, for messages."""
-    if sim:
-        return "sim_node"
-    return "a camera driver outside this graph" if robot.cameras[camera].driver == "topic" else camera_node(camera)

@@ -21,7 +21,7 @@ class Toy(Process):
 
 
 def toy(name, code, *, respawn=False):
-    return Toy(name, "toy", (name,), respawn=respawn, code=code)
+    return Toy(name, "toy", respawn=respawn, code=code)
 
 
 @pytest.fixture

@@ -85,9 +85,8 @@ class Graph:
         from defi_ros.up.listener import GraphListener, middleware  # imports rclpy, while the children import theirs
 
         self._report.ros_distro, self._report.rmw = middleware()
-        nodes = [node for process in self._processes.values() for node in process.nodes]
         namespace = next(iter(self._processes.values())).namespace
-        self._listener = GraphListener(nodes, namespace, self._report.add_chunk)
+        self._listener = GraphListener(list(self._processes), namespace, self._report.add_chunk)
         if not self.wait(self._is_up, START_TIMEOUT_S):
             raise StartError(self._why_not_up())
         self.start_s = time.monotonic() - begun_s
@@ -119,7 +118,7 @@ class Graph:
             self._interruption.check()
             for end in self._supervisor.poll():
                 self._view.note(f"{end.name} ended: {end.reason}; starting it again")
-                self.listener.forget(self._processes[end.name].nodes)
+                self.listener.forget([end.name])
             self._view.show(self.listener.nodes() if self._listener else [], self.tasks)
             if until():
                 return True

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from defi_models.contract import ConfigError, PolicySpec, PreflightError, TaskError
+from defi_models.contract import ConfigError, PolicySpec, TaskError
 from defi_ros.bringup import BringupOptions, Process, processes
 from defi_ros.robot import RobotFile, load_robot
 from defi_ros.up.report import check_writable
@@ -96,14 +96,8 @@ def _checked_policy(robot: RobotFile, options: BringupOptions) -> PolicySpec:
     from defi_models.inference.load import read_spec
     from defi_ros.control.preflight import check_policy_fits_robot
 
-    name = options.policy or robot.policy.path
-    spec = read_spec(name)
-    check_policy_fits_robot(spec, robot.spec)
-    if spec.needs_scene and not options.sim:
-        raise PreflightError(
-            f"policy {name!r} reads the state of the simulated scene, which a real robot has not; "
-            "got a real robot, expected --sim or another --policy"
-        )
+    spec = read_spec(options.policy or robot.policy.path)
+    check_policy_fits_robot(spec, robot.spec, rate_hz=robot.control.rate_hz, simulated=options.sim)
     return spec
 
 
