@@ -83,7 +83,7 @@ class GidmConfig:
     """
 
     width: int = 128
-    depth: int = 3
+    depth: int = 2
     heads: int = 4
     queries: int = 4
     codes: int = 16

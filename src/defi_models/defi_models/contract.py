@@ -95,13 +95,14 @@ class Observation:
         time_ns: Capture time all images are aligned to [ns].
         images: Camera name -> uint8 RGB, shape (height, width, 3); read-only.
         instruction: What to do, in English; not empty.
-        scene: Ground truth of a simulated scene, name -> numbers; None on a real robot. Only the scripted policy reads it.
+        scene: Ground truth of a simulated scene, name -> number, as on the topic `scene_state`; None on a real robot.
+            Only the scripted policy reads it.
     """
 
     time_ns: int
     images: Mapping[str, npt.NDArray[np.uint8]]
     instruction: str
-    scene: Mapping[str, FloatArray] | None = None
+    scene: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         if not self.instruction.strip():

@@ -28,7 +28,7 @@ class VideoFormer(nn.Module):
     def __init__(self, config: DecoderConfig, frames: int, feature_width: int) -> None:
         super().__init__()
         width = config.width
-        self.goal_emb = projector(feature_width, width, 2 * width)
+        self.goal_emb = projector(feature_width, width)
         self.time_pos_emb = nn.Parameter(torch.zeros(frames, 1, width))
         self.latents = nn.Parameter(torch.randn(frames, config.former_queries, width))
         self.layers = nn.ModuleList(VideoFormerLayer(config) for _ in range(config.former_depth))

@@ -155,7 +155,7 @@ def train_gidm(run: Run) -> None:
     torch.manual_seed(run.seed)
     config = run.config
     forward = ForwardHalf(config)
-    run.load("gfdm", forward)
+    run.load("autoencoder", forward.gfdm.autoencoder)
     latents = latents_of(run, forward)
     inverse = InverseHalf(config, forward.gfdm.feature_width)
     patch_width = config.autoencoder.latent_channels * config.gfdm.patch**2

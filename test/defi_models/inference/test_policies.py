@@ -1,0 +1,127 @@
+"""The clauses every policy keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import DOWN, tiny_checkpoint
+
+from defi_models.contract import ContractError, Observation, Policy, Proprioception
+from defi_models.inference.load import load_policy
+from defi_sim.world import World
+
+FREE = "act() must not need more than the imagination and the arm's state"
+
+
+class PolicyContract:
+    """Inherit and give `policy`; `observation` may be overridden."""
+
+    def observation(self, policy: Policy, time_ns: int = 1_000) -> Observation:
+        rng = np.random.default_rng(0)
+        images = {name: rng.integers(0, 256, (48, 48, 3), dtype=np.uint8) for name in policy.spec.cameras}
+        return Observation(time_ns, images, "open the drawer")
+
+    def state(self, x_m: float = 0.4) -> Proprioception:
+        return Proprioception(1_000, np.zeros(7), np.array([x_m, *DOWN[1:]]), 0.0)
+
+    def test_is_a_policy(self, policy: Policy) -> None:
+        assert isinstance(policy, Policy)
+
+    def test_features_have_the_shape_the_spec_says(self, policy: Policy) -> None:
+        imagination = policy.imagine(self.observation(policy))
+        assert imagination.features.shape == policy.spec.feature_shape
+        assert imagination.features.dtype == np.float32
+
+    def test_chunk_is_dated_by_its_observation(self, policy: Policy) -> None:
+        chunk = policy.act(policy.imagine(self.observation(policy, 123_456)), self.state())
+        assert chunk.start_ns == 123_456, FREE
+        assert (len(chunk.targets), chunk.step_ns) == (policy.spec.chunk_steps, policy.spec.step_ns)
+        assert (chunk.space, chunk.arm) == (policy.spec.space, policy.spec.arm)
+
+    def test_gripper_stays_between_closed_and_open(self, policy: Policy) -> None:
+        chunk = policy.act(policy.imagine(self.observation(policy)), self.state())
+        assert chunk.gripper.min() >= 0
+        assert chunk.gripper.max() <= 1
+
+    def test_imagination_of_another_policy_is_refused(self, policy: Policy) -> None:
+        from dataclasses import replace  # noqa: PLC0415
+
+        imagination = replace(policy.imagine(self.observation(policy)), policy="someone else's")
+        with pytest.raises(ContractError, match="someone else's"):
+            policy.act(imagination, self.state())
+
+    def test_watching_gives_images_of_its_cameras(self, policy: Policy) -> None:
+        for camera, frames in policy.watch(policy.imagine(self.observation(policy))).items():
+            assert camera in policy.spec.cameras
+            assert frames.dtype == np.uint8
+            assert frames.ndim == 4
+
+
+class TestTorchPolicy(PolicyContract):
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "policy").folder
+
+    @pytest.fixture(scope="class")
+    def policy(self, folder: Path) -> Policy:
+        return load_policy(str(folder))
+
+    def test_same_observation_gives_the_same_chunk(self, policy: Policy) -> None:
+        chunks = [policy.act(policy.imagine(self.observation(policy)), self.state()) for _ in range(2)]
+        np.testing.assert_array_equal(chunks[0].targets, chunks[1].targets)
+
+    def test_targets_move_with_the_arm(self, policy: Policy) -> None:
+        imagination = policy.imagine(self.observation(policy))
+        here, there = (policy.act(imagination, self.state(x)).targets for x in (0.4, 0.4 + 1e-6))
+        np.testing.assert_allclose(there[:, 0] - here[:, 0], 1e-6, atol=1e-5)
+
+    def test_the_two_halves_apart_do_what_the_whole_does(self, policy: Policy, folder: Path) -> None:
+        imagine, act = load_policy(str(folder), half="imagine"), load_policy(str(folder), half="act")
+        apart = act.act(imagine.imagine(self.observation(policy)), self.state())
+        whole = policy.act(policy.imagine(self.observation(policy)), self.state())
+        np.testing.assert_array_equal(apart.targets, whole.targets)
+        with pytest.raises(ContractError, match="only the other half"):
+            act.imagine(self.observation(policy))
+
+    def test_missing_camera_is_named(self, policy: Policy) -> None:
+        images = {"static": np.zeros((8, 8, 3), np.uint8)}
+        with pytest.raises(ContractError, match=r"no image of \['wrist'\]; got \['static'\]"):
+            policy.imagine(Observation(0, images, "open the drawer"))
+
+    def test_long_instruction_is_refused_with_both_numbers(self, policy: Policy) -> None:
+        observation = self.observation(policy)
+        with pytest.raises(ContractError, match="got 9 words in .*, expected at most 6"):
+            policy.imagine(Observation(0, observation.images, "open the drawer and then close it at once"))
+
+
+class TestScriptedPolicy(PolicyContract):
+    @pytest.fixture(scope="class")
+    def scene(self) -> dict[str, float]:
+        with World(cameras=()) as world:
+            world.reset(3, task="open_drawer")
+            return world.scene().to_mapping()
+
+    @pytest.fixture
+    def policy(self, scene: dict[str, float]) -> Policy:
+        self.scene_now = scene
+        return load_policy("scripted")
+
+    def observation(self, policy: Policy, time_ns: int = 1_000) -> Observation:
+        images = {name: np.zeros((8, 8, 3), np.uint8) for name in policy.spec.cameras}
+        return Observation(time_ns, images, "open the drawer", self.scene_now)
+
+    def test_without_ground_truth_it_says_that_it_needs_the_simulator(self, policy: Policy) -> None:
+        with pytest.raises(ContractError, match="--sim only"):
+            policy.imagine(Observation(0, {}, "open the drawer"))
+
+    def test_the_plan_goes_on_with_time(self, policy: Policy) -> None:
+        first = policy.act(policy.imagine(self.observation(policy, 0)), self.state())
+        later = policy.act(policy.imagine(self.observation(policy, 100_000_000)), self.state())
+        np.testing.assert_allclose(later.targets[:-1], first.targets[1:], atol=1e-6)
+
+    def test_the_plan_waits_for_an_arm_left_behind(self, policy: Policy) -> None:
+        for step in range(40):
+            chunk = policy.act(policy.imagine(self.observation(policy, step * 100_000_000)), self.state())
+        assert np.linalg.norm(chunk.targets[0, :3] - self.state().ee_pose[:3]) < 0.1

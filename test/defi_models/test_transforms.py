@@ -1,0 +1,81 @@
+"""Laws of the paired transforms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from defi_models.contract import CheckpointError, ContractError
+from defi_models.transforms import ActionTransform, ImageTransform, ProprioceptionTransform, Statistics
+
+STATISTICS = Statistics((0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 1.0), tuple(range(10)), tuple(range(1, 11)))
+
+
+def random_poses(rng: np.random.Generator, count: int, turn_rad: float = 3.0) -> np.ndarray:
+    turns = Rotation.from_rotvec(rng.uniform(-1, 1, (count, 3)) * turn_rad / np.sqrt(3))
+    return np.concatenate([rng.uniform(-1, 1, (count, 3)), turns.as_quat()], axis=1)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=200, deadline=None)
+def test_actions_decode_to_the_targets_they_encode(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    targets, here, gripper = random_poses(rng, 5), random_poses(rng, 1)[0], rng.uniform(0, 1, 5)
+    transform = ActionTransform(STATISTICS)
+    back, opening = transform.decode(transform.encode(targets, gripper, here), here)
+    np.testing.assert_allclose(back[:, :3], targets[:, :3], atol=1e-9)
+    turned = Rotation.from_quat(back[:, 3:]) * Rotation.from_quat(targets[:, 3:]).inv()
+    np.testing.assert_allclose(turned.magnitude(), 0, atol=1e-7)
+    np.testing.assert_allclose(opening, gripper, atol=1e-9)
+
+
+def test_standing_still_is_the_zero_action() -> None:
+    here = random_poses(np.random.default_rng(1), 1)[0]
+    action = ActionTransform(STATISTICS).encode(here[None], np.array([0.5]), here)
+    np.testing.assert_allclose(action, np.zeros((1, 7)), atol=1e-9)
+
+
+def test_image_of_the_right_size_comes_back_exactly() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    transform = ImageTransform(32)
+    np.testing.assert_array_equal(transform.decode(transform.encode(image)), image)
+
+
+def test_image_is_scaled_to_minus_one_to_one() -> None:
+    image = np.zeros((40, 50, 3), np.uint8)
+    image[:, 25:] = 255
+    encoded = ImageTransform(16).encode(image)
+    assert encoded.shape == (3, 16, 16)
+    assert encoded.min() == -1.0
+    assert encoded.max() == 1.0
+
+
+def test_float_image_is_refused_with_what_was_expected() -> None:
+    with pytest.raises(ContractError, match=r"got float64 of shape \(4, 4, 3\), expected uint8"):
+        ImageTransform(4).encode(np.zeros((4, 4, 3)))  # type: ignore[arg-type]
+
+
+def test_statistics_come_back_from_their_dictionary() -> None:
+    values = {k: [float(x) for x in v] for k, v in STATISTICS.to_dict().items()}
+    assert Statistics.from_dict(values).to_dict() == values
+
+
+@pytest.mark.parametrize("damage", [{"action_scale": None}, {"action_scale": [1.0]}, {"proprioception_std": [float("nan")] * 10}])
+def test_damaged_statistics_are_refused_by_name(damage: dict) -> None:
+    values = {**{k: [float(x) for x in v] for k, v in STATISTICS.to_dict().items()}, **damage}
+    with pytest.raises(CheckpointError, match=next(iter(damage))):
+        Statistics.from_dict(values)
+
+
+def test_an_action_that_never_moves_is_not_blown_up() -> None:
+    statistics = Statistics.of(np.zeros((4, 5, 7)), np.zeros((4, 10)))
+    assert min(statistics.action_scale) > 0
+    assert min(statistics.proprioception_std) > 0
+
+
+def test_proprioception_is_clipped() -> None:
+    far = ProprioceptionTransform(STATISTICS).encode(np.array([1e3, 0, 0, 1, 0, 0, 0]), 0.0)
+    assert np.abs(far).max() == 5.0
