@@ -128,8 +128,7 @@ def parsed() -> argparse.Namespace:
 def main() -> int:
     """Returns 0 when every run was made, 1 when the graph broke down, 2 for bad input, 130 after Ctrl-C."""
     args = parsed()
-    interruption, outcomes, code = Interruption(), [], 0
-    interruption.listen()
+    outcomes, code = [], 0
     try:
         if args.json:
             check_writable(args.json)
@@ -138,7 +137,7 @@ def main() -> int:
     except DefiError as error:
         print(error, file=sys.stderr)
         return 2
-    with surroundings(sim=True) as run_folder:
+    with Interruption() as interruption, surroundings(sim=True) as run_folder:
         graph = Graph(request.processes, run_folder, PlainView(sys.stderr), report, interruption)
         try:
             graph.start()

@@ -40,15 +40,13 @@ class Up:
         Raises:
             ConfigError: the report cannot be written where it shall be.
         """
-        interruption = Interruption()
-        interruption.listen()
         if args.json is not None:
             check_writable(args.json)
         report = Report(robot=Path(args.robot).stem)
         try:
             request = checked(args)
             report.robot, report.policy = request.robot.name, request.policy.name
-            with surroundings(sim=request.options.sim) as run_folder:
+            with Interruption() as interruption, surroundings(sim=request.options.sim) as run_folder:
                 return _run(request, run_folder, report, interruption)
         except DefiError as error:
             report.exit_reasons.setdefault("defi up", [str(error)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from types import FrameType
+from typing import Any
 
 from defi_models.contract import DefiError
 
@@ -20,11 +21,17 @@ class Interruption:
     def __init__(self) -> None:
         """Nothing is noted and no handler set yet."""
         self._number: int | None = None
+        self._before: dict[int, Any] = {}
 
-    def listen(self) -> None:
+    def __enter__(self) -> Interruption:
         """Takes over SIGINT, SIGTERM and SIGHUP of this process; main thread only."""
-        for number in SIGNALS:
-            signal.signal(number, self._note)
+        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Gives them back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._number = self._number or number
