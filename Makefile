@@ -15,8 +15,8 @@ help: ## this list
 setup: ## installs what is missing into .venv; instant when nothing is
 	@$(PYTHON) tools/setup.py
 
-demo: setup ## a simulated Franka does what it is told; ARGS="..." goes to `defi up franka --sim`
-	@$(VENV)/defi up franka --sim $(ARGS)
+demo: setup ## a simulated Franka does what it is told; ARGS="..." goes to `defi up franka --demo`
+	@$(VENV)/defi up franka --demo $(ARGS)
 
 test: setup ## all tests; ARGS="..." goes to pytest
 	@$(VENV)/python -m pytest --junitxml=test-results/junit.xml $(ARGS)
