@@ -86,7 +86,7 @@ def test_an_instruction_no_simulated_task_knows_is_refused_with_the_nearest():
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf"])
 def test_a_timeout_that_is_no_time_is_refused(seconds):
-    with pytest.raises(ConfigError, match="--timeout-s: got .* expected a positive number"):
+    with pytest.raises(ConfigError, match=r"--timeout-s: got .* expected a positive number"):
         sim("--timeout-s", seconds)
 
 
