@@ -18,7 +18,7 @@ BLOCK_SPACING_M = 0.105
 ARM_ZONE_LOW, ARM_ZONE_HIGH = np.array([0.36, -0.16, 0.22]), np.array([0.52, 0.16, 0.36])
 ARM_TILT_RAD, ARM_YAW_RAD = 0.06, 0.25
 OPEN_SHARE = 0.3  # starts with an open gripper
-MAX_DRAWS = 200
+MAX_DRAWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class Start:
         ee_pose: Pose of the tool centre point, shape (7,).
         gripper: Opening 0..1; unused when a block is held.
         held: The block in the gripper, or None.
+        stacked: (upper, lower) of two stacked blocks, or None.
     """
 
     desk: FloatArray
@@ -46,10 +47,14 @@ class Start:
     ee_pose: FloatArray
     gripper: float
     held: str | None = None
+    stacked: tuple[str, str] | None = None
 
     def scene(self) -> SceneState:
         """What the start looks like to an oracle, with the contacts it intends."""
         touching = {name: ("robot",) if name == self.held else ("table",) for name in BLOCKS}
+        if self.stacked is not None:
+            touching[self.stacked[0]] = (self.stacked[1],)
+            touching[self.stacked[1]] = ("table", self.stacked[0])
         return SceneState(
             {
                 "desk": self.desk,
@@ -93,9 +98,37 @@ def draw_start_for(task: Task, rng: np.random.Generator, jitter_m: float = 0.008
     """
     for _ in range(MAX_DRAWS):
         start = draw_start(rng, jitter_m)
+        if task.group == "place" or (task.name == "stack_blocks" and rng.random() < 0.5):
+            start = _holding(start, rng)
+        elif task.name == "unstack_blocks":
+            start = _stacked(start, rng)
         if task.feasible(start.scene()):
             return start
     raise DefiError(f"task {task.name!r}: got no feasible start in {MAX_DRAWS} draws, expected one")
+
+
+def _holding(start: Start, rng: np.random.Generator) -> Start:
+    """`start` with one of its blocks in the gripper."""
+    block = BLOCKS[int(rng.integers(len(BLOCKS)))]
+    position, yaw = start.ee_pose[:3], rng.uniform(-ARM_YAW_RAD, ARM_YAW_RAD)
+    turned = np.array([0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2)])
+    return replace(
+        start,
+        ee_pose=down_pose(position, yaw),
+        gripper=0.0,
+        held=block,
+        blocks={**start.blocks, block: np.concatenate([position, turned])},
+    )
+
+
+def _stacked(start: Start, rng: np.random.Generator) -> Start:
+    """`start` with one of its blocks on top of another."""
+    upper, lower = (BLOCKS[k] for k in rng.permutation(len(BLOCKS))[:2])
+    below = start.blocks[lower]
+    yaw = 2.0 * math.atan2(below[5], below[6]) + rng.uniform(-0.15, 0.15)
+    x, y = below[:2] + rng.uniform(-0.004, 0.004, 2)
+    lying = block_pose(upper, x, y, yaw, floor_z=2.0 * BLOCK_HALF_SIZES[lower][2])
+    return replace(start, blocks={**start.blocks, upper: lying}, stacked=(upper, lower))
 
 
 def draw_ee_pose(rng: np.random.Generator) -> FloatArray:

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from defi_models.contract import TaskError
+from defi_sim.block_tasks import BLOCK_TASKS
 from defi_sim.fixture_tasks import FIXTURE_TASKS
 from defi_sim.task import Task
 
 __all__ = ["TASKS", "Task", "task_for", "task_named"]
 
-TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in (*FIXTURE_TASKS,)})
+TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in (*FIXTURE_TASKS, *BLOCK_TASKS)})
 
 
 def _plain(text: str) -> str:

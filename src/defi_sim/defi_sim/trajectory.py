@@ -14,6 +14,7 @@ from defi_models.contract import ContractError, FloatArray, frozen_array
 
 MAX_SPEED_M_S = 0.35
 MAX_TURN_RAD_S = 1.4
+MAX_KNOT_TURN_RAD = 0.5
 GRIPPER_TRAVEL_S = 0.4  # full travel of the fingers
 GRID_S = 0.01
 # Width of the smoothing window [s]: corners are rounded over this time, so at 0.3 m/s by about a centimetre.
@@ -109,7 +110,14 @@ class Route:
             abs(opening - self._gripper[-1]) * GRIPPER_TRAVEL_S,
             GRID_S,
         )
-        return self._append(duration, target, opening, freedom)
+        # Quaternions are interpolated straight between knots, which holds the turning rate for small turns only.
+        begin, begin_opening, parts = self.pose, self._gripper[-1], max(1, math.ceil(turn / MAX_KNOT_TURN_RAD))
+        for part in range(1, parts + 1):
+            share = part / parts
+            between = (1.0 - share) * begin + share * target
+            between[3:] = _slerp(begin[3:], target[3:], share)
+            self._append(duration / parts, between, (1.0 - share) * begin_opening + share * opening, freedom)
+        return self
 
     def grip(self, opening: float, seconds: float = 0.45) -> Route:
         """Stands still while the fingers go to `opening`."""
@@ -139,6 +147,14 @@ class Route:
         legs = np.clip(np.searchsorted(self._times, grid), 1, len(self._times) - 1)
         freedom = np.minimum(_averaged(np.array(self._freedom)[legs]), np.array(self._freedom)[legs])
         return Trajectory(smooth[:, :7], smooth[:, 7], np.clip(freedom, 0.0, 1.0))
+
+
+def _slerp(begin: FloatArray, end: FloatArray, share: float) -> FloatArray:
+    """The rotation `share` of the way between two unit quaternions, shape (4,)."""
+    angle = math.acos(min(1.0, float(begin @ end)))
+    if angle < 1e-6:
+        return end
+    return (math.sin((1.0 - share) * angle) * begin + math.sin(share * angle) * end) / math.sin(angle)
 
 
 def _averaged(values: FloatArray) -> FloatArray:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import numpy as np
 
 from defi_models.contract import FloatArray, TaskError
+from defi_sim.block_tasks import held_block
+from defi_sim.experts.blocks import BLOCK_EXPERTS, NEEDS_HELD_BLOCK, put_away
 from defi_sim.experts.fixtures import FIXTURE_EXPERTS
 from defi_sim.state import SceneState
 from defi_sim.task import Task
 from defi_sim.tasks import task_named
 from defi_sim.trajectory import Route, Trajectory
 
-__all__ = ["plan"]
+__all__ = ["EXPERTS", "plan"]
+
+EXPERTS = MappingProxyType({**FIXTURE_EXPERTS, **BLOCK_EXPERTS})
 
 
 def plan(
@@ -33,5 +39,7 @@ def plan(
     if not asked.feasible(scene):
         raise TaskError(f"task {asked.name!r}: got a scene in which it cannot be done, expected one in which it can")
     route = Route(ee_pose, gripper)
-    FIXTURE_EXPERTS[asked.name](route, scene, rng)
+    if held_block(scene) is not None and asked.name not in NEEDS_HELD_BLOCK:
+        put_away(route, scene, rng)
+    EXPERTS[asked.name](route, scene, rng)
     return route.trajectory()
