@@ -147,7 +147,7 @@ def _note_lines(node: yaml.Node | None, path: tuple[str, ...], lines: dict[tuple
     """Notes the line of every key, and refuses a key given twice, of which YAML would silently keep the last."""
     if isinstance(node, yaml.SequenceNode):
         for at, item in enumerate(node.value):
-            lines[*path, str(at)] = item.start_mark.line + 1
+            lines[(*path, str(at))] = item.start_mark.line + 1
     if not isinstance(node, yaml.MappingNode):
         return
     for key_node, value_node in node.value:
