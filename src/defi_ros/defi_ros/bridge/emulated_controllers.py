@@ -43,7 +43,7 @@ ENDPOINTS = {
     "parallel_gripper_command": "panda_gripper/gripper_cmd",
     "gripper_command": "panda_gripper/gripper_action",
 }
-STOPPED = "the simulation stopped"
+NOT_ENDED = "canceled before it began, or the simulation stopped"
 FEEDBACK_PERIOD_S = 0.05  # the real controllers' action_monitor_rate of 20 Hz
 
 
@@ -177,7 +177,7 @@ class EmulatedControllers:
 
     def _cancel(self, handle: Any) -> CancelResponse:
         goal_id = goal_id_of(handle)
-        self._simulation.request(lambda now_ns: self._simulation.cancel(goal_id, self._trajectory))
+        self._simulation.request(lambda now_ns: self._simulation.cancel(now_ns, goal_id, self._trajectory))
         return CancelResponse.ACCEPT
 
     def _take_trajectory(self, request: FollowJointTrajectory.Goal) -> None:
@@ -198,7 +198,7 @@ class EmulatedControllers:
             handle, lambda now_ns: self._simulation.arm.post(TRAJECTORY, goal), self._trajectory_feedback
         )
         if done is None:
-            return FollowJointTrajectory.Result(error_code=int(ErrorCode.INVALID_GOAL), error_string=STOPPED)
+            return FollowJointTrajectory.Result(error_code=int(ErrorCode.INVALID_GOAL), error_string=NOT_ENDED)
         return FollowJointTrajectory.Result(error_code=int(done.code), error_string=done.reason)
 
     async def _grip_parallel(self, handle: Any) -> ParallelGripperCommand.Result:
@@ -230,7 +230,10 @@ class EmulatedControllers:
         return await self._wait(handle, lambda now_ns: gripper.command(position_m, goal_id, now_ns), feedback)
 
     async def _wait(self, handle: Any, begin: Callable[[int], None], feedback: Callable[[Readings], Any]) -> Any:
-        """Lets the physics thread begin a goal and waits for its end; None when the simulation stopped."""
+        """Lets the physics thread begin a goal and waits for its end; None when it never came to one."""
+        if handle.is_cancel_requested:  # canceled before it began
+            handle.canceled()
+            return None
         goal_id = goal_id_of(handle)
         done: Future = Future(executor=self._node.executor)
         self._waiting[goal_id] = done

@@ -6,6 +6,7 @@ with `def main(): raise SystemExit(run(ThatNode))`. What can fail fails in `conf
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -135,7 +136,7 @@ class DefiNode(LifecycleNode):
         return worker
 
     def robot_file(self) -> RobotFile:
-        """The robot file, with single values overridden by ROS parameters; lowers this process' priority as it says.
+        """The robot file, with single values overridden by ROS parameters; gives this process its priority.
 
         Raises:
             ConfigError: see `defi_ros.bridge.params.robot_of`.
@@ -143,8 +144,8 @@ class DefiNode(LifecycleNode):
         robot = robot_of(self, self.SECTIONS)
         if self.owns_process:
             nice = getattr(robot.nodes.nice, self.PRIORITY_OF or self.NAME, 0)
-            if nice > 0:  # threads started from here on inherit it; those of the middleware keep theirs
-                os.setpriority(os.PRIO_PROCESS, 0, nice)
+            with contextlib.suppress(OSError):  # a negative value needs a privilege that is seldom there
+                os.setpriority(os.PRIO_PROCESS, 0, nice)  # threads started from here on inherit it
         return robot
 
     @property

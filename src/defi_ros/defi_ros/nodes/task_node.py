@@ -71,8 +71,8 @@ class TaskNode(DefiNode):
         self.declare_parameter("default_timeout_s", 60.0)
         self._attempt: Attempt | None = None
         self._refused: dict[bytes, str] = {}
-        self._state: ControlState | None = None
-        self._state_heard_s = -math.inf
+        self._heard: ControlState | None = None
+        self._heard_s = -math.inf
 
     def configure(self) -> None:
         """Makes the action server and what it speaks and hears."""
@@ -190,7 +190,7 @@ class TaskNode(DefiNode):
         self._say_instruction(attempt.instruction, attempt.task_id)
 
     def _on_control_state(self, message: ControlState) -> None:
-        self._state, self._state_heard_s = message, time.monotonic()
+        self._heard, self._heard_s = message, time.monotonic()
 
     def _on_outcome(self, message: TaskOutcome) -> None:
         attempt = self._attempt
@@ -198,7 +198,7 @@ class TaskNode(DefiNode):
             self._end(message.success, message.reason)
 
     def _bridge_lost(self) -> bool:
-        return time.monotonic() - self._state_heard_s > BRIDGE_SILENCE_S
+        return time.monotonic() - self._heard_s > BRIDGE_SILENCE_S
 
     def _watch(self) -> None:
         """Ends what must end; every 50 ms."""
@@ -207,7 +207,7 @@ class TaskNode(DefiNode):
             return
         now_s = time.monotonic()
         if attempt.phase == Phase.ENDING:
-            at_rest = self._state is not None and self._state.at_rest and self._state.mode != ControlState.POLICY
+            at_rest = self._heard is not None and self._heard.at_rest and self._heard.mode != ControlState.POLICY
             if at_rest or self._bridge_lost() or now_s - attempt.phase_since_s > REST_TIMEOUT_S:
                 self._finish()
             return
@@ -216,17 +216,17 @@ class TaskNode(DefiNode):
             self._end(False, reason)
 
     def _why_over(self, attempt: Attempt, now_s: float) -> str | None:
-        if self._bridge_lost() or self._state is None:
-            silence_s = now_s - self._state_heard_s
+        if self._bridge_lost() or self._heard is None:
+            silence_s = now_s - self._heard_s
             return f"lost the arm bridge: nothing heard on control_state for {silence_s:.1f} s"
-        if self._state.mode == ControlState.STOPPED:
-            return f"STOPPED: {self._state.reason}"
+        if self._heard.mode == ControlState.STOPPED:
+            return f"STOPPED: {self._heard.reason}"
         if attempt.phase == Phase.ASKING and now_s - attempt.phase_since_s > ANSWER_TIMEOUT_S:
             return f"set_authority did not answer within {ANSWER_TIMEOUT_S:g} s"
-        if attempt.phase == Phase.RUNNING and self._state.mode == ControlState.HOLD:
+        if attempt.phase == Phase.RUNNING and self._heard.mode == ControlState.HOLD:
             since_s = attempt.not_policy_since_s = attempt.not_policy_since_s or now_s
             if now_s - since_s > TAKEN_AWAY_S:
-                return f"the policy lost the authority: {self._state.reason}"
+                return f"the policy lost the authority: {self._heard.reason}"
         else:
             attempt.not_policy_since_s = None
         if attempt.phase == Phase.RUNNING and now_s - attempt.started_s > attempt.timeout_s:
@@ -241,7 +241,7 @@ class TaskNode(DefiNode):
         attempt.success, attempt.reason, attempt.ended_s = success, reason, time.monotonic()
         attempt.enter(Phase.ENDING, attempt.ended_s)
         self._say_instruction("", "")
-        if self._state is None or self._state.mode != ControlState.STOPPED:
+        if self._heard is None or self._heard.mode != ControlState.STOPPED:
             self._ask(SetAuthority.Request.HOLD, attempt)
         self.get_logger().info(f"task {attempt.instruction!r}: {'success' if success else 'failed'}: {reason}")
 
@@ -261,7 +261,7 @@ class TaskNode(DefiNode):
         attempt = self._attempt
         if attempt is None or attempt.phase in (Phase.ENDING, Phase.OVER):
             return
-        state = self._state
+        state = self._heard
         known = state is not None and state.camera_to_command_n > 0
         attempt.goal.publish_feedback(
             RunTask.Feedback(

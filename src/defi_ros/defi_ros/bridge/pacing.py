@@ -1,0 +1,96 @@
+"""A loop that keeps absolute deadlines, and the truth about how well it does; knows nothing of what the loop does."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+import time
+
+import numpy as np
+
+from defi_models.contract import NS_PER_S
+
+BIN_NS = 20_000  # resolution of the percentiles: 0.02 ms
+BINS = 5_000  # up to 0.1 s; later ticks count as that late in percentiles, and fully in the maximum
+SWITCH_INTERVAL_S = 0.0005  # another Python thread of this process may keep the interpreter at most about this long
+FIFO_PRIORITY = 20  # above every ordinary thread, below the kernel's own (50)
+SPIN_NS = 60_000  # an ordinary thread is woken up to 50 us late (the kernel's default timer slack)
+
+
+class Lateness:
+    """How far ticks were from their time, as a histogram since the start. One thread adds, others read."""
+
+    def __init__(self) -> None:
+        """Begins with no ticks."""
+        self._counts = np.zeros(BINS, dtype=np.int64)
+        self.ticks = 0
+        self.max_ms = 0.0
+
+    def add(self, late_ns: int) -> None:
+        """Notes one tick that came `late_ns` after its time [ns]."""
+        self._counts[min(late_ns // BIN_NS, BINS - 1)] += 1
+        self.ticks += 1
+        self.max_ms = max(self.max_ms, late_ns / 1e6)
+
+    def percentile_ms(self, percent: float) -> float:
+        """Lateness that `percent` of all ticks did not exceed [ms]; 0 before the first."""
+        if self.ticks == 0:
+            return 0.0
+        total = np.cumsum(self._counts)
+        at = int(np.searchsorted(total, percent / 100.0 * total[-1]))
+        return min((at + 1) * BIN_NS / 1e6, self.max_ms)
+
+
+class Pacer:
+    """Wakes its thread at multiples of a period from the start; a tick that cannot be made is skipped, never made up.
+
+    Attributes:
+        lateness: Of every tick; a skipped one counts with how late the loop was for it.
+    """
+
+    def __init__(self, rate_hz: float) -> None:
+        """Paces at `rate_hz` [Hz] from the first call of `wait` on."""
+        self.period_ns = round(NS_PER_S / rate_hz)
+        self.lateness = Lateness()
+        self._due_ns: int | None = None
+
+    def wait(self, stop: threading.Event) -> bool:
+        """Returns True at the next tick's time, False when `stop` is set."""
+        now_ns = time.monotonic_ns()
+        if self._due_ns is None:
+            self._due_ns = now_ns + self.period_ns
+        else:
+            self._due_ns += self.period_ns
+            while self._due_ns + self.period_ns <= now_ns:
+                self.lateness.add(now_ns - self._due_ns)
+                self._due_ns += self.period_ns
+        sleep_ns = self._due_ns - now_ns - SPIN_NS
+        if sleep_ns > 0:
+            time.sleep(sleep_ns / NS_PER_S)
+        while (now_ns := time.monotonic_ns()) < self._due_ns:
+            pass
+        self.lateness.add(now_ns - self._due_ns)
+        return not stop.is_set()
+
+
+def settle_interpreter() -> None:
+    """Keeps garbage collection and other threads from delaying the loop; call it when all that is long-lived exists."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.collect()
+    gc.freeze()
+
+
+def raise_priority(nice: int) -> str:
+    """Puts the calling thread before all others as far as the system permits; returns what it got, in words."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(FIFO_PRIORITY))
+        return f"SCHED_FIFO {FIFO_PRIORITY}"
+    except OSError:
+        pass
+    try:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
+        return f"nice {nice}"
+    except OSError:
+        return f"ordinary (nice {os.getpriority(os.PRIO_PROCESS, threading.get_native_id())}); the system permits no more"

@@ -1,0 +1,151 @@
+"""Messages <-> contract: round trips, and what is refused at the door."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sensor_msgs.msg import Image, JointState
+
+from defi_models.contract import ActionChunk, ContractError, Imagination
+from defi_ros.bridge import convert
+from defi_ros.sections import Gripper
+
+pytestmark = pytest.mark.ros
+JOINTS = ("a", "b")
+GRIPPER = Gripper(joint="finger", width_m=0.08, width_per_joint=2.0)
+
+
+def joint_state(names, positions, **fields):
+    return JointState(name=names, position=positions, **fields)
+
+
+@given(st.integers(min_value=0, max_value=2**31 * 10**9 - 1))
+@settings(max_examples=50)
+def test_time_survives_the_round_trip(time_ns):
+    assert convert.to_ns(convert.to_stamp(time_ns)) == time_ns
+
+
+def test_an_image_survives_the_round_trip_without_a_copy_on_the_way_in():
+    image = np.random.default_rng(0).integers(0, 255, (12, 8, 3), dtype=np.uint8)
+    message = convert.image_to(image, 42)
+    seen = convert.image_from(message)
+    np.testing.assert_array_equal(seen, image)
+    assert np.shares_memory(seen, np.frombuffer(message.data, dtype=np.uint8))
+    assert convert.to_ns(message.header.stamp) == 42
+
+
+def test_a_bgr_image_with_padded_rows_is_read_as_rgb():
+    rows = np.zeros((2, 8), dtype=np.uint8)
+    rows[:, :6] = [[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]]
+    message = Image(height=2, width=2, encoding="bgr8", step=8)
+    message.data = convert.bytes_array(rows)
+    np.testing.assert_array_equal(convert.image_from(message)[0], [[3, 2, 1], [6, 5, 4]])
+
+
+def test_another_encoding_is_refused_by_name():
+    message = convert.image_to(np.zeros((2, 2, 3), dtype=np.uint8), 0)
+    message.encoding = "yuv422"
+    with pytest.raises(ContractError, match=r"got encoding 'yuv422', expected one of \['bgr8', 'rgb8'\]"):
+        convert.image_from(message)
+
+
+def test_an_image_with_too_few_bytes_is_refused_with_both_numbers():
+    message = convert.image_to(np.zeros((2, 2, 3), dtype=np.uint8), 0)
+    message.height = 3
+    with pytest.raises(ContractError, match="got 12 bytes in rows of 6, expected 3 rows of at least 6"):
+        convert.image_from(message)
+
+
+def test_joints_are_picked_by_name_whatever_their_order():
+    reader = convert.JointReader(JOINTS, GRIPPER)
+    message = joint_state(["b", "x", "finger", "a"], [2.0, 9.0, 0.02, 1.0], velocity=[20.0, 90.0, 0.0, 10.0])
+    reading = reader.read(message)
+    assert reading is not None
+    np.testing.assert_array_equal(reading.positions, [1.0, 2.0])
+    np.testing.assert_array_equal(reading.velocities, [10.0, 20.0])
+    assert reading.opening == pytest.approx(0.5)
+
+
+def test_arm_and_gripper_may_come_in_messages_of_their_own():
+    reader = convert.JointReader(JOINTS, GRIPPER)
+    assert reader.read(joint_state(["a", "b"], [1.0, 2.0])).opening is None
+    assert reader.read(joint_state(["finger"], [0.04])) is None
+    assert reader.read(joint_state(["a", "b"], [1.0, 2.0])).opening == 1.0
+
+
+def test_an_arm_without_a_gripper_counts_as_open():
+    reader = convert.JointReader(JOINTS, Gripper(kind="none"))
+    assert reader.read(joint_state(["a", "b"], [1.0, 2.0])).opening == 1.0
+
+
+def test_a_missing_joint_is_named_with_what_there_is():
+    with pytest.raises(ContractError, match=r"got no joint 'b', expected all of \['a', 'b'\]. It has \['a', 'c'\]"):
+        convert.JointReader(JOINTS, GRIPPER).read(joint_state(["a", "c"], [1.0, 2.0]))
+
+
+def test_a_joint_that_is_not_finite_is_refused_by_name():
+    with pytest.raises(ContractError, match="position of joint 'b' that is not finite"):
+        convert.JointReader(JOINTS, GRIPPER).read(joint_state(["a", "b"], [1.0, float("nan")]))
+
+
+def test_fewer_numbers_than_joints_are_refused_with_both_counts():
+    with pytest.raises(ContractError, match="got 1 numbers in position, expected 2"):
+        convert.JointReader(JOINTS, GRIPPER).read(joint_state(["a", "b"], [1.0]))
+
+
+def test_a_scene_survives_the_round_trip():
+    scene = {"drawer": np.array([0.1]), "red_block": np.arange(7.0)}
+    again = convert.scene_from(convert.scene_to(scene, 5))
+    assert list(again) == ["drawer", "red_block"]
+    np.testing.assert_array_equal(again["red_block"], scene["red_block"])
+    np.testing.assert_array_equal(again["drawer"], scene["drawer"])
+
+
+def test_an_imagination_survives_the_round_trip():
+    features = np.random.default_rng(1).normal(size=(2, 3, 4)).astype(np.float32)
+    again = convert.imagination_from(convert.imagination_to(Imagination(7, "lift", "abc", features, 12.5)))
+    np.testing.assert_array_equal(again.features, features)
+    assert (again.time_ns, again.instruction, again.policy, again.inference_ms) == (7, "lift", "abc", 12.5)
+
+
+def test_an_imagination_whose_bytes_do_not_fill_its_shape_is_refused():
+    message = convert.imagination_to(Imagination(7, "lift", "abc", np.zeros((2, 2), dtype=np.float32)))
+    message.shape = [2, 3]
+    with pytest.raises(ContractError, match=r"got 16 bytes, expected 24 for shape \(2, 3\)"):
+        convert.imagination_from(message)
+
+
+def chunk():
+    targets = np.tile([0.4, 0.0, 0.3, 1.0, 0.0, 0.0, 0.0], (4, 1))
+    return ActionChunk(9, 100_000_000, "ee_pose", targets, np.linspace(0, 1, 4), "franka_panda", "lift", 30.0, 20.0)
+
+
+def test_a_chunk_survives_the_round_trip():
+    again = convert.chunk_from(convert.chunk_to(chunk(), "base"))
+    np.testing.assert_array_equal(again.targets, chunk().targets)
+    np.testing.assert_array_equal(again.gripper, chunk().gripper)
+    assert again.end_ns == chunk().end_ns and again.arm == "franka_panda" and again.imagination_ms == 30.0
+
+
+def test_a_chunk_whose_numbers_do_not_fill_its_shape_is_refused():
+    message = convert.chunk_to(chunk())
+    message.steps = 5
+    with pytest.raises(ContractError, match="got 28 numbers in targets, expected 35 for steps 5 and dims 7"):
+        convert.chunk_from(message)
+
+
+def test_a_chunk_with_a_number_that_is_not_finite_is_refused():
+    message = convert.chunk_to(chunk())
+    message.targets[3] = float("nan")
+    with pytest.raises(ContractError, match="not finite"):
+        convert.chunk_from(message)
+
+
+def test_an_uncalibrated_camera_says_so():
+    assert not any(convert.camera_info_to(4, 6, 0.0, 1).k)
+    assert convert.camera_info_to(5, 7, 100.0, 1).k[2] == 3.0
