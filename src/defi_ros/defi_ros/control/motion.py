@@ -1,21 +1,26 @@
 """What a joint can do next: jerk-limited states, where they would come to rest, and the way there. Closed forms.
 
-A state is position p [rad], velocity v [rad/s] and acceleration a [rad/s^2] of every joint, each of shape (joints,).
-Braking is time-optimal: acceleration to -A at full jerk, held, and back to zero at full jerk.
+Braking is time-optimal: the acceleration goes to its peak at full jerk, is held, and goes back to zero at full jerk.
+The formulas are written for one joint in plain floats: for seven joints that is five times faster than numpy arrays.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from defi_models.contract import FloatArray, JointLimits
 
+SLACK = 1e-9
+MIXING_ROUNDS = 5
+
 
 @dataclass(frozen=True, slots=True)
 class JointState:
-    """Position, velocity and acceleration of every joint at one time, each of shape (joints,)."""
+    """Every joint at one time, each of shape (joints,): position p [rad], velocity v [rad/s], acceleration a [rad/s^2]."""
 
     p: FloatArray
     v: FloatArray
@@ -35,119 +40,136 @@ class JointState:
             self.p + part * (other.p - self.p), self.v + part * (other.v - self.v), self.a + part * (other.a - self.a)
         )
 
+    def choose(self, mask: np.ndarray, other: JointState) -> JointState:
+        """This state where `mask`, shape (joints,) of bool, and `other` elsewhere."""
+        return JointState(
+            np.where(mask, self.p, other.p), np.where(mask, self.v, other.v), np.where(mask, self.a, other.a)
+        )
 
-@dataclass(frozen=True, slots=True)
-class Brake:
-    """The time-optimal way to rest from one state.
+
+class Brake(NamedTuple):
+    """The time-optimal way to rest of one joint.
 
     Attributes:
-        first, held, last: Duration of the three phases, shape (joints,) [s].
-        jerk: Jerk of the first phase, shape (joints,) [rad/s^3]; the last phase has its negative.
-        rest: Position at rest, shape (joints,) [rad].
-        turn: Position where the joint turns round on its way, shape (joints,) [rad]; the start if it does not.
+        first_s, held_s, last_s: Duration of the three phases [s].
+        jerk: Jerk of the first phase [rad/s^3]; the last phase has its negative.
+        rest: Position at rest [rad].
+        turn: Position where the joint turns round on its way; the start if it does not [rad].
+        coasting: Velocity once the acceleration is taken back, the largest on the way [rad/s].
     """
 
-    first: FloatArray
-    held: FloatArray
-    last: FloatArray
-    jerk: FloatArray
-    rest: FloatArray
-    turn: FloatArray
-
-    @property
-    def duration_s(self) -> float:
-        """Until the last joint rests [s]."""
-        return float(np.max(self.first + self.held + self.last))
+    first_s: float
+    held_s: float
+    last_s: float
+    jerk: float
+    rest: float
+    turn: float
+    coasting: float
 
 
-def brake_from(state: JointState, limits: JointLimits) -> Brake:
-    """The time-optimal way to rest. The acceleration must be within its limit."""
-    p, v, a = state.p, state.v, state.a
-    jerk, top = limits.jerk, limits.acceleration
-    coasting = v + a * np.abs(a) / (2 * jerk)  # velocity once the acceleration is taken back
-    sign = np.where(coasting >= 0, 1.0, -1.0)
+def brake_of(p: float, v: float, a: float, top: float, jerk: float) -> Brake:
+    """The time-optimal way to rest of one joint from position p, velocity v and acceleration a, |a| <= top."""
+    coasting = v + a * abs(a) / (2 * jerk)
+    sign = 1.0 if coasting >= 0 else -1.0
     speed, push = sign * v, sign * a  # seen in the direction of motion
-    peak = np.minimum(np.sqrt(np.maximum(jerk * speed + 0.5 * push * push, 0.0)), top)
-    peak = np.maximum(peak, -push)
-    first = (push + peak) / jerk
-    last = peak / jerk
-    excess = speed + 0.5 * push * push / jerk - peak * peak / jerk
-    held = np.where(peak > 0, np.maximum(excess, 0.0) / np.maximum(peak, 1e-12), 0.0)
-    rest = p + sign * _travel(speed, push, -jerk, first, held, last)
-    # Moving backwards while already pushed forwards: the joint turns where its speed is zero.
-    backwards = speed < 0
-    root = np.sqrt(np.maximum(push * push + 2 * jerk * speed, 0.0))
-    turn_s = np.where(backwards, (push - root) / jerk, 0.0)
-    turn = p + sign * (speed * turn_s + 0.5 * push * turn_s**2 - jerk * turn_s**3 / 6)
-    return Brake(first, held, last, -sign * jerk, rest, turn)
+    peak = max(min(math.sqrt(max(jerk * speed + 0.5 * push * push, 0.0)), top), -push)
+    first, last = (push + peak) / jerk, peak / jerk
+    held = max(speed + (0.5 * push * push - peak * peak) / jerk, 0.0) / peak if peak > 0 else 0.0
+    distance, _, _ = _travel(speed, push, ((first, -jerk), (held, 0.0), (last, jerk)))
+    turn = p
+    if speed < 0:  # moving backwards while pushed forwards: it turns where its speed is zero
+        t = (push - math.sqrt(max(push * push + 2 * jerk * speed, 0.0))) / jerk
+        turn = p + sign * t * (speed + t * (0.5 * push - t * jerk / 6))
+    return Brake(first, held, last, -sign * jerk, p + sign * distance, turn, coasting)
 
 
-def along(brake: Brake, state: JointState, time_s: float) -> JointState:
-    """The state `time_s` after the brake began from `state`."""
-    p, v, a = state.p, state.v, state.a
-    left = np.full(len(p), time_s)
-    for duration, jerk in ((brake.first, brake.jerk), (brake.held, 0.0 * brake.jerk), (brake.last, -brake.jerk)):
-        t = np.minimum(left, duration)
-        p = p + t * (v + t * (0.5 * a + t * jerk / 6))
-        v = v + t * (a + 0.5 * t * jerk)
-        a = a + t * jerk
-        left = left - t
-    done = left > 0  # arithmetic leaves 1e-17 where rest is meant
-    return JointState(np.where(done, brake.rest, p), np.where(done, 0.0, v), np.where(done, 0.0, a))
+def _travel(v: float, a: float, phases: tuple[tuple[float, float], ...]) -> tuple[float, float, float]:
+    """Distance covered, velocity and acceleration after phases of (duration, jerk)."""
+    far = 0.0
+    for t, jerk in phases:
+        far += t * (v + t * (0.5 * a + t * jerk / 6))
+        v += t * (a + 0.5 * t * jerk)
+        a += t * jerk
+    return far, v, a
 
 
-def is_safe(state: JointState, limits: JointLimits) -> np.ndarray:
-    """Which joints are within their limits and stay so when they brake, shape (joints,) of bool."""
-    brake = brake_from(state, limits)
-    slack = 1e-9
-    low = np.minimum(np.minimum(brake.rest, brake.turn), state.p)
-    high = np.maximum(np.maximum(brake.rest, brake.turn), state.p)
-    coasting = np.abs(state.v + state.a * np.abs(state.a) / (2 * limits.jerk))
+def _is_safe(
+    state: tuple[float, float, float], brake: Brake, lower: float, upper: float, velocity: float, top: float
+) -> bool:
+    p, v, a = state
     return (
-        (low >= limits.lower - slack)
-        & (high <= limits.upper + slack)
-        & (np.maximum(np.abs(state.v), coasting) <= limits.velocity * (1 + slack))
-        & (np.abs(state.a) <= limits.acceleration * (1 + slack))
+        min(brake.rest, brake.turn, p) >= lower - SLACK
+        and max(brake.rest, brake.turn, p) <= upper + SLACK
+        and max(abs(v), abs(brake.coasting)) <= velocity * (1 + SLACK)
+        and abs(a) <= top * (1 + SLACK)
     )
 
 
-class Leap:
-    """Whether a wanted state can be reached in exactly one period, with three equal phases of constant jerk."""
+class Motion:
+    """What the joints of one arm can do within one command period."""
 
-    def __init__(self, period_s: float, limits: JointLimits) -> None:
-        """For one command period."""
-        self._period_s = period_s
+    def __init__(self, limits: JointLimits, period_s: float) -> None:
+        """Keeps the limits as plain floats, and what three equal phases of constant jerk add up to."""
         self._limits = limits
+        self._period_s = period_s
+        self._rows = list(
+            zip(*(getattr(limits, name).tolist() for name in ("lower", "upper", "velocity", "acceleration", "jerk")), strict=True)
+        )
         h = period_s / 3
-        rows = np.zeros((3, 3))  # what a unit of jerk in each phase adds to a, v and p at the end
-        for phase in range(3):
-            left = (2 - phase) * h
-            rows[0, phase] = h
-            rows[1, phase] = h * h / 2 + h * left
-            rows[2, phase] = h**3 / 6 + h * h / 2 * left + h * left * left / 2
-        self._solve = np.linalg.inv(rows)
+        left = np.array([2, 1, 0]) * h
+        self._jerks_of = np.linalg.inv(np.stack([np.full(3, h), h * h / 2 + h * left, h**3 / 6 + h * h / 2 * left + h * left**2 / 2]))
+
+    def brakes(self, state: JointState) -> list[Brake]:
+        """The way to rest of every joint."""
+        parts = zip(state.p.tolist(), state.v.tolist(), state.a.tolist(), self._rows, strict=True)
+        return [brake_of(p, v, a, row[3], row[4]) for p, v, a, row in parts]
+
+    def along(self, brakes: list[Brake], state: JointState, time_s: float) -> JointState:
+        """The state `time_s` after `brakes` began from `state`."""
+        p, v, a = np.empty_like(state.p), np.zeros_like(state.v), np.zeros_like(state.a)
+        for joint, brake in enumerate(brakes):
+            if time_s >= brake.first_s + brake.held_s + brake.last_s:
+                p[joint] = brake.rest  # exactly, where arithmetic would leave 1e-17 of velocity
+                continue
+            first = min(time_s, brake.first_s)
+            held = min(time_s - first, brake.held_s)
+            phases = ((first, brake.jerk), (held, 0.0), (time_s - first - held, -brake.jerk))
+            distance, v[joint], a[joint] = _travel(float(state.v[joint]), float(state.a[joint]), phases)
+            p[joint] = state.p[joint] + distance
+        return JointState(p, v, a)
+
+    def safe(self, state: JointState, brakes: list[Brake]) -> np.ndarray:
+        """Which joints are within their limits and stay so when they brake, shape (joints,) of bool."""
+        parts = zip(state.p.tolist(), state.v.tolist(), state.a.tolist(), brakes, self._rows, strict=True)
+        return np.array([_is_safe((p, v, a), brake, *row[:4]) for p, v, a, brake, row in parts])
+
+    def safe_part(self, joint: int, braked: JointState, proposed: JointState) -> float:
+        """The largest part of the way from braking to the proposed state that is safe for one joint, 0..1."""
+        lower, upper, velocity, top, jerk = self._rows[joint]
+        p, v, a = (float(part[joint]) for part in (braked.p, braked.v, braked.a))
+        dp, dv, da = float(proposed.p[joint]) - p, float(proposed.v[joint]) - v, float(proposed.a[joint]) - a
+        low, high = 0.0, 1.0
+        for _ in range(MIXING_ROUNDS):
+            part = 0.5 * (low + high)
+            here = (p + part * dp, v + part * dv, a + part * da)
+            brake = brake_of(*here, top, jerk)
+            if _is_safe(here, brake, lower, upper, velocity, top):
+                low = part
+            else:
+                high = part
+        return low
 
     def reaches(self, state: JointState, wanted: JointState) -> np.ndarray:
-        """Which joints get from `state` to `wanted` within their limits, shape (joints,) of bool."""
+        """Which joints get from `state` to `wanted` in exactly one period within their limits, shape (joints,) of bool."""
         t, limits = self._period_s, self._limits
         missing = np.stack(
             [wanted.a - state.a, wanted.v - state.v - state.a * t, wanted.p - state.p - t * (state.v + 0.5 * t * state.a)]
         )
-        jerks = self._solve @ missing  # (phases, joints)
+        jerks = self._jerks_of @ missing  # (phases, joints)
         accelerations = state.a + np.cumsum(jerks, axis=0) * (t / 3)
         return (
-            (np.abs(jerks) <= limits.jerk).all(axis=0)
-            & (np.abs(accelerations) <= limits.acceleration).all(axis=0)
+            (np.abs(jerks).max(axis=0) <= limits.jerk)
+            & (np.abs(accelerations).max(axis=0) <= limits.acceleration)
             & (np.abs(wanted.v) <= limits.velocity)
             & (np.abs(wanted.p - state.p) <= limits.velocity * t)
         )
-
-
-def _travel(speed, push, jerk, first, held, last):  # noqa: ANN001, ANN202 - arrays of shape (joints,) throughout
-    """Distance covered in three phases of jerk `jerk`, 0 and -`jerk`, shape (joints,) [rad]."""
-    far = first * (speed + first * (0.5 * push + first * jerk / 6))
-    speed = speed + first * (push + 0.5 * first * jerk)
-    push = push + first * jerk
-    far = far + held * (speed + 0.5 * held * push)
-    speed = speed + held * push
-    return far + last * (speed + last * (0.5 * push - last * jerk / 6))

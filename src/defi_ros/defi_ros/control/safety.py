@@ -6,6 +6,8 @@ the nearest mixture with braking that does not. So limits hold for any input, an
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -15,7 +17,7 @@ import ruckig
 
 from defi_models.contract import FloatArray, RobotSpec
 from defi_ros.control.kinematics import Kinematics
-from defi_ros.control.motion import Brake, JointState, Leap, along, brake_from, is_safe
+from defi_ros.control.motion import Brake, JointState, Motion
 
 # Targets follow their own estimated velocity up to this part of the limit, so that a lag can still be made up for.
 CATCH_UP = 0.95
@@ -25,7 +27,10 @@ TIP_MARGIN = 0.95
 REACHED_RAD = 1e-4
 # Outside the box by less than this is arithmetic, not motion.
 BOX_SLACK_M = 1e-4
-MIXING_ROUNDS = 4
+# Parts of the way from braking to the wanted motion that are tried for the tip's sake, boldest first.
+MIXTURES = (0.7, 0.3)
+# Half-way to rest is looked at only where it can matter: near the box's walls or at speed.
+NEAR_WALL_M = 0.05
 
 
 class Verdict(IntEnum):
@@ -65,9 +70,10 @@ class SafetyFilter:
         self._spec, self._limits, self._kinematics = spec, spec.limits, kinematics
         self._period_s = 1.0 / rate_hz
         self._max_deviation_rad = max_deviation_rad
-        self._leap = Leap(self._period_s, spec.limits)
+        self._motion = Motion(spec.limits, self._period_s)
         self._otg = ruckig.Ruckig(len(spec.joint_names))
         self._trajectory = ruckig.Trajectory(len(spec.joint_names))
+        self._box_lower, self._box_upper = spec.workspace.lower.tolist(), spec.workspace.upper.tolist()
         self.reset(spec.home)
 
     @property
@@ -84,7 +90,7 @@ class SafetyFilter:
 
     def rest(self, reason: str = "", verdict: Verdict = Verdict.HELD) -> SafeCommand:
         """The next command on the shortest way to rest; at rest, the same position for ever."""
-        self._take(along(brake_from(self._state, self._limits), self._state, self._period_s))
+        self._take(self._braked())
         self._forget_references()
         return self._command(verdict, reason)
 
@@ -129,11 +135,11 @@ class SafetyFilter:
         tip = self._tip_at(reference)
         if self._outside_m(tip) > BOX_SLACK_M:
             pose = self._kinematics.forward(reference)
-            pose[:3] = np.minimum(np.maximum(tip, box.lower), box.upper)
+            pose[:3] = np.clip(tip, box.lower, box.upper)
             reason = f"target at {_metres(tip)} m outside the workspace {_metres(box.lower)}..{_metres(box.upper)} m"
             reference = self._kinematics.inverse(pose, self._references[0], max_iterations=8).q
             tip = self._tip_at(reference)
-        speed = float(np.linalg.norm(tip - self._reference_tip)) / self._period_s
+        speed = math.dist(tip, self._reference_tip) / self._period_s
         if speed > TIP_MARGIN * box.velocity_m_s:
             part = TIP_MARGIN * box.velocity_m_s / speed
             reference = self._references[0] + part * (reference - self._references[0])
@@ -144,18 +150,17 @@ class SafetyFilter:
 
     def _follow(self, reference: FloatArray, reason: str) -> SafeCommand:
         wanted = self._estimated(reference)
-        start = self._state
-        reached = self._leap.reaches(start, wanted) & is_safe(wanted, self._limits)
+        start, motion = self._state, self._motion
+        brakes = motion.brakes(wanted)
+        fits = motion.reaches(start, wanted) & motion.safe(wanted, brakes)
         proposed = wanted
-        if not reached.all():
-            caught_up = self._catching_up(wanted)
-            proposed = JointState(*(np.where(reached, w, c) for w, c in zip(_parts(wanted), _parts(caught_up), strict=True)))
-        brake = along(brake_from(start, self._limits), start, self._period_s)
-        proposed = self._kept_in_limits(proposed, brake)
-        proposed, tip_reason = self._kept_in_workspace(proposed, brake)
+        if not fits.all():
+            proposed = self._kept_in_limits(wanted.choose(fits, self._catching_up(wanted)))
+            brakes = motion.brakes(proposed)
+        proposed, tip_reason = self._kept_in_workspace(proposed, brakes)
         late = np.abs(proposed.p - reference)
         reason = tip_reason or reason
-        if not reason and (late > REACHED_RAD).any():
+        if not reason and late.max() > REACHED_RAD:
             reason = self._why_late(reference, late)
         self._take(proposed)
         self._references = (reference, self._references[0])
@@ -193,47 +198,57 @@ class SafetyFilter:
         except ruckig.RuckigError:
             result = ruckig.Result.Error
         if result not in (ruckig.Result.Working, ruckig.Result.Finished):
-            return along(brake_from(start, limits), start, t)
+            return self._braked()
         p, v, a = (np.array(part) for part in self._trajectory.at_time(t)[:3])
         return JointState(p + wanted.p, v + wanted.v, a)
 
-    def _kept_in_limits(self, proposed: JointState, brake: JointState) -> JointState:
+    def _braked(self) -> JointState:
+        """The state one period further on the way to rest."""
+        return self._motion.along(self._motion.brakes(self._state), self._state, self._period_s)
+
+    def _kept_in_limits(self, proposed: JointState) -> JointState:
         """Mixes braking in, joint by joint, until braking from the proposed state stays inside the joint limits."""
-        safe = is_safe(proposed, self._limits)
+        motion = self._motion
+        safe = motion.safe(proposed, motion.brakes(proposed))
         if safe.all():
             return proposed
-        low, high = np.zeros(len(safe)), np.where(safe, 1.0, 0.5)
-        part = np.where(safe, 1.0, 0.5)
-        for _ in range(MIXING_ROUNDS):
-            ok = is_safe(brake.toward(proposed, part), self._limits)
-            low, high = np.where(ok, part, low), np.where(ok, high, part)
-            part = np.where(safe, 1.0, 0.5 * (low + high))
-        return brake.toward(proposed, np.where(safe, 1.0, low))
+        braked = self._braked()
+        part = np.ones(len(safe))
+        for joint in np.flatnonzero(~safe):
+            part[joint] = motion.safe_part(int(joint), braked, proposed)
+        return braked.toward(proposed, part)
 
-    def _kept_in_workspace(self, proposed: JointState, brake: JointState) -> tuple[JointState, str]:
+    def _kept_in_workspace(self, proposed: JointState, brakes: list[Brake]) -> tuple[JointState, str]:
         """Mixes braking in, all joints alike, until the tip is slow enough and can stop inside the box."""
-        reason = self._workspace_fault(proposed)
+        reason = self._workspace_fault(proposed, brakes)
         if not reason:
             return proposed, ""
-        low, high = 0.0, 1.0
-        for _ in range(MIXING_ROUNDS):
-            part = 0.5 * (low + high)
-            if self._workspace_fault(brake.toward(proposed, part)):
-                high = part
-            else:
-                low = part
-        return brake.toward(proposed, low), reason
+        braked = self._braked()
+        for part in MIXTURES:
+            mixed = braked.toward(proposed, part)
+            if not self._workspace_fault(mixed, self._motion.brakes(mixed)):
+                return mixed, reason
+        return braked, reason
 
-    def _workspace_fault(self, proposed: JointState) -> str:
+    def _workspace_fault(self, proposed: JointState, brakes: list[Brake]) -> str:
+        """Why the tip may not go on like this, judged now, once coasting, half-way to rest and at rest; "" if it may."""
         t, limit = self._period_s, self._spec.workspace.velocity_m_s
         tip = self._tip_at(proposed.p)
-        coasting = proposed.v + proposed.a * np.abs(proposed.a) / (2 * self._limits.jerk)
-        further = self._tip_at(proposed.p + t * coasting)
-        speed = max(float(np.linalg.norm(tip - self._tip)), float(np.linalg.norm(further - tip))) / t
+        further = self._tip_at(proposed.p + t * np.array([brake.coasting for brake in brakes]))
+        speed = max(math.dist(tip, self._tip), math.dist(further, tip)) / t
         if speed > TIP_MARGIN * limit * 1.001:
             return f"tip: {speed:.2f} m/s > {limit:.2f} m/s"
-        stop: Brake = brake_from(proposed, self._limits)
-        outside_m = self._outside_m(self._tip_at(stop.rest))
+        rest = self._tip_at(np.array([brake.rest for brake in brakes]))
+        places = [rest]
+        if speed > 0.5 * limit or self._outside_m(rest) > -NEAR_WALL_M:
+            stop_s = max(brake.first_s + brake.held_s + brake.last_s for brake in brakes)
+            if stop_s > 4 * t:
+                half = self._tip_at(self._motion.along(brakes, proposed, 0.5 * stop_s).p)
+                places.append(half)
+                speed = max(math.dist(tip, half), math.dist(half, rest)) / (0.5 * stop_s)
+                if speed > TIP_MARGIN * limit:
+                    return f"tip: {speed:.2f} m/s > {limit:.2f} m/s while braking"
+        outside_m = max(self._outside_m(place) for place in places)
         if outside_m > max(self._outside_m(self._tip), BOX_SLACK_M):
             return f"tip could not stop inside the workspace: {outside_m * 1e3:.0f} mm beyond it"
         return ""
@@ -261,20 +276,16 @@ class SafetyFilter:
     def _command(self, verdict: Verdict, reason: str) -> SafeCommand:
         return SafeCommand(self._state.p.copy(), self._state.v.copy(), self._state.a.copy(), verdict, reason)
 
-    def _tip_at(self, q: FloatArray) -> FloatArray:
-        return self._kinematics.forward(q)[:3]
+    def _tip_at(self, q: FloatArray) -> list[float]:
+        return self._kinematics.forward(q)[:3].tolist()
 
     def _outside_m(self, tip: FloatArray) -> float:
-        box = self._spec.workspace
-        return float(max(np.max(box.lower - tip), np.max(tip - box.upper), 0.0))
+        """How far outside the box a point is [m]; negative inside."""
+        return max(max(low - at, at - high) for low, at, high in zip(self._box_lower, tip, self._box_upper, strict=True))
 
     def _name(self, mask: np.ndarray) -> str:
         return self._spec.joint_names[int(np.argmax(mask))]
 
 
-def _parts(state: JointState) -> tuple[FloatArray, FloatArray, FloatArray]:
-    return state.p, state.v, state.a
-
-
-def _metres(point: FloatArray) -> str:
+def _metres(point: Iterable[float]) -> str:
     return "(" + ", ".join(f"{value:.2f}" for value in point) + ")"

@@ -1,0 +1,72 @@
+"""An independent check of what was commanded, from positions alone; it shares no code with the safety filter."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from defi_models.contract import FloatArray, RobotSpec
+
+# Differences of differences of rounded numbers; far below what an arm can feel.
+RELATIVE_SLACK = 1e-3
+
+
+class LimitMonitor:
+    """Counts commands that break a joint limit: position, and velocity, acceleration and jerk as finite differences.
+
+    Attributes:
+        violations: Commands found outside limits; must stay 0.
+        last: What the last violation was.
+    """
+
+    def __init__(self, spec: RobotSpec, rate_hz: float) -> None:
+        """For commands at `rate_hz`."""
+        self._limits = spec.limits
+        self._names = spec.joint_names
+        self._rate_hz = rate_hz
+        self._recent: deque[FloatArray] = deque(maxlen=4)
+        self.violations = 0
+        self.last = ""
+
+    def restart(self) -> None:
+        """Forgets earlier commands: the next one starts from a resting arm."""
+        self._recent.clear()
+
+    def check(self, positions: FloatArray) -> str:
+        """Why a command, shape (joints,) [rad], breaks a limit; "" if it does not."""
+        fault = self._fault(positions)
+        if fault:
+            self.violations += 1
+            self.last = fault
+        return fault
+
+    def _fault(self, positions: FloatArray) -> str:
+        limits, recent = self._limits, self._recent
+        if not np.isfinite(positions).all():
+            return "a commanded position is not finite"
+        if not recent:
+            recent.extend([positions] * 4)
+        else:
+            recent.append(positions)
+        velocity = (recent[3] - recent[2]) * self._rate_hz
+        before = (recent[2] - recent[1]) * self._rate_hz
+        acceleration = (velocity - before) * self._rate_hz
+        jerk = (acceleration - (before - (recent[1] - recent[0]) * self._rate_hz) * self._rate_hz) * self._rate_hz
+        outside = np.maximum(limits.lower - positions, positions - limits.upper)
+        worst = int(np.argmax(outside))
+        if outside[worst] > 1e-6:
+            return (
+                f"{self._names[worst]}: {positions[worst]:.4f} rad outside "
+                f"{limits.lower[worst]:.4f}..{limits.upper[worst]:.4f} rad"
+            )
+        for got, limit, unit in (
+            (velocity, limits.velocity, "rad/s"),
+            (acceleration, limits.acceleration, "rad/s^2"),
+            (jerk, limits.jerk, "rad/s^3"),
+        ):
+            ratio = np.abs(got) / limit
+            worst = int(np.argmax(ratio))
+            if ratio[worst] > 1 + RELATIVE_SLACK:
+                return f"{self._names[worst]}: {abs(got[worst]):.4g} {unit} > {limit[worst]:.4g} {unit}"
+        return ""

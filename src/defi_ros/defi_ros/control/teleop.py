@@ -1,0 +1,99 @@
+"""The target of a person's input device: a twist is integrated from where the arm is commanded to be."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from defi_models.contract import NS_PER_S, FloatArray, RobotSpec, frozen_array
+from defi_ros.control.kinematics import Kinematics
+from defi_ros.sections import Control
+
+ITERATIONS = 8
+# Turning faster than this by hand is a mistake of the device.
+MOST_RAD_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class TeleopInput:
+    """One message of an input device.
+
+    Attributes:
+        source: Name of the device.
+        deadman: Whether its enabling button is held.
+        twist: Wanted velocity of the tool centre point, shape (6,): linear [m/s], angular [rad/s], base frame.
+        gripper: Wanted opening, 0..1.
+    """
+
+    source: str
+    deadman: bool
+    twist: FloatArray
+    gripper: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "twist", frozen_array("twist", self.twist, (6,)))
+
+
+class TeleopTarget:
+    """Where a person wants the tool centre point to be. Called by the thread of the arm core."""
+
+    def __init__(self, kinematics: Kinematics, spec: RobotSpec, control: Control) -> None:
+        """For one arm."""
+        self._kinematics, self._spec = kinematics, spec
+        self._period_s = 1.0 / control.rate_hz
+        self._gain = 1.0 - math.exp(-control.posture_gain_hz / control.rate_hz)
+        self._pose = kinematics.forward(spec.home)
+        self._twist = np.zeros(6)
+        self._heard_ns: int | None = None
+        self.gripper: float | None = None
+
+    def start(self, positions: FloatArray) -> None:
+        """Begins where the arm is commanded to be, shape (joints,) [rad]; so taking over never moves it."""
+        self._pose = self._kinematics.forward(positions)
+        self._twist = np.zeros(6)
+        self.gripper = None
+
+    def follow(self, command: TeleopInput, now_ns: int) -> str | None:
+        """Notes the newest wish. Returns None, or the reason it was refused."""
+        fastest = self._spec.workspace.velocity_m_s
+        speed, turning = float(np.linalg.norm(command.twist[:3])), float(np.linalg.norm(command.twist[3:]))
+        if speed > fastest or turning > MOST_RAD_S:
+            return (
+                f"teleop: got {speed:.2f} m/s and {turning:.2f} rad/s from {command.source}, "
+                f"expected at most {fastest:g} m/s and {MOST_RAD_S:g} rad/s"
+            )
+        self._twist, self._heard_ns, self.gripper = command.twist, now_ns, command.gripper
+        return None
+
+    def silent_s(self, now_ns: int) -> float:
+        """How long the device has been silent [s]."""
+        return math.inf if self._heard_ns is None else (now_ns - self._heard_ns) / NS_PER_S
+
+    def step(self, reference: FloatArray) -> tuple[FloatArray, str]:
+        """The joints one period further, from `reference`, each of shape (joints,) [rad], and why they fall short."""
+        pose, box = self._pose.copy(), self._spec.workspace
+        pose[:3] = np.clip(pose[:3] + self._period_s * self._twist[:3], box.lower, box.upper)
+        pose[3:] = _turned(pose[3:], self._period_s * self._twist[3:])
+        solution = self._kinematics.inverse(
+            pose, reference, self._spec.home, posture_gain=self._gain, max_iterations=ITERATIONS
+        )
+        # Where the arm cannot go the target does not run away either, so that turning back acts at once.
+        self._pose = pose if solution.reached else self._kinematics.forward(solution.q)
+        return solution.q, solution.reason
+
+
+def _turned(quaternion: FloatArray, rotation: FloatArray) -> FloatArray:
+    """A quaternion xyzw turned by a small rotation vector in the base frame [rad], shape (4,)."""
+    x, y, z = (0.5 * rotation).tolist()
+    qx, qy, qz, qw = quaternion.tolist()
+    turned = np.array(
+        [
+            qx + x * qw + y * qz - z * qy,
+            qy - x * qz + y * qw + z * qx,
+            qz + x * qy - y * qx + z * qw,
+            qw - x * qx - y * qy - z * qz,
+        ]
+    )
+    return turned / np.linalg.norm(turned)
