@@ -81,9 +81,11 @@ class Simulation:
         self.arm.check_ready(now_ns)
         self.gripper.check(position_m)
 
-    def cancel(self, goal_id: str, trajectory: JointTrajectoryController) -> None:
+    def cancel(self, now_ns: int, goal_id: str, trajectory: JointTrajectoryController) -> None:
         """Ends a goal of the trajectory controller or of the gripper, which then hold; inside a request."""
-        trajectory.cancel(goal_id, self.world.joint_positions())
+        measured = self.world.joint_positions()
+        self.arm.update(now_ns, measured)  # the goal may still be among the commands left for the next update
+        trajectory.cancel(goal_id, measured)
         self.gripper.cancel(goal_id)
 
     def instruct(self, task_id: str, text: str) -> None:
@@ -96,6 +98,7 @@ class Simulation:
         Raises:
             TaskError: there is no such task, or it cannot be done.
         """
+        self.arm.update(now_ns, self.world.joint_positions())  # commands left before the reset end with it
         self.world.reset(seed, task=task)
         self.arm.restart(now_ns, self.world.joint_positions())
         self.gripper.activate(self.world.gripper_opening())

@@ -5,7 +5,6 @@ Two threads work here: one steps the physics next to the monotonic clock, one dr
 
 from __future__ import annotations
 
-import math
 import sys
 import threading
 import time
@@ -13,19 +12,17 @@ from collections.abc import Callable
 
 from rclpy.task import Future
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo, Image, JointState
-from std_msgs.msg import String
 
 from defi_models.contract import NS_PER_S, ConfigError, DefiError
 from defi_msgs.msg import Instruction, TaskOutcome
 from defi_msgs.srv import ResetSim
 from defi_ros.bridge import qos
-from defi_ros.bridge.convert import camera_info_to, float_array, image_to, scene_to, to_stamp
+from defi_ros.bridge.convert import to_stamp
 from defi_ros.bridge.emulated_controllers import CARTESIAN, ENDPOINTS, FORWARD, TRAJECTORY, EmulatedControllers
 from defi_ros.bridge.lifecycle import DefiNode, run
+from defi_ros.bridge.simulated_sensors import JOINTS, SimulatedSensors
 from defi_ros.control.kinematics import Kinematics
 from defi_ros.robot import RobotFile
-from defi_sim.cameras import CameraRig
 from defi_sim.controllers import (
     CartesianPoseController,
     EmulatedArm,
@@ -34,17 +31,15 @@ from defi_sim.controllers import (
     GripperOptions,
     JointTrajectoryController,
 )
-from defi_sim.description import ARM_JOINTS, FINGER_JOINTS, TIP_FRAME, robot_description
+from defi_sim.description import ARM_JOINTS, TIP_FRAME, robot_description
 from defi_sim.oracle import TaskOracle
 from defi_sim.pacing import Pacer
-from defi_sim.scene import STATIC_CAMERA, WRIST_CAMERA_FOVY
 from defi_sim.simulation import Readings, Simulation
 from defi_sim.world import World
 
 SLICE_S = 0.005  # the controllers' period; a physics step is 2 ms, so slices take 2 or 3 of them
 SWITCH_INTERVAL_S = 0.0005  # Python's default of 5 ms would let one thread delay another by a whole slice
 SLOW_BELOW = 0.9  # real-time factor that is reported as a trouble
-FIELD_OF_VIEW_DEG = {"static": float(STATIC_CAMERA["fovy"]), "wrist": float(WRIST_CAMERA_FOVY)}
 
 
 class SimNode(DefiNode):
@@ -76,10 +71,10 @@ class SimNode(DefiNode):
         self._cameras = tuple(robot.cameras)
         self._simulation, trajectory = self._build(robot)
         self._try_renderer()
-        self._endpoints = EmulatedControllers(
-            self, self._simulation, trajectory, (*ARM_JOINTS, FINGER_JOINTS[0]), _names(robot)
-        )
-        self._say_everything()
+        self._endpoints = EmulatedControllers(self, self._simulation, trajectory, JOINTS, _names(robot))
+        self._sensors = SimulatedSensors(self, self._cameras)
+        self._outcomes = self.say("task_outcome", TaskOutcome, qos.EVENTS)
+        self._time_topic = None if robot.sim.real_time else self.say("/clock", Clock, qos.COMMANDS)
         self.hear("instruction", Instruction, self._hear_instruction, qos.LATCHED)
         self.offer("sim/reset", ResetSim, self._reset)
 
@@ -104,19 +99,9 @@ class SimNode(DefiNode):
             for name in self._cameras:
                 rig.render(name)
 
-    def _say_everything(self) -> None:
-        self._joint_states = self.say("joint_states", JointState, qos.STREAM)
-        self._scene_state = self.say("scene_state", JointState, qos.STREAM)
-        self._description = self.say("robot_description", String, qos.LATCHED)
-        self._outcomes = self.say("task_outcome", TaskOutcome, qos.EVENTS)
-        self._time_topic = None if self._settings.real_time else self.say("/clock", Clock, qos.COMMANDS)
-        self._images = {name: self.say(f"camera/{name}/image_raw", Image, qos.IMAGES) for name in self._cameras}
-        self._infos = {name: self.say(f"camera/{name}/camera_info", CameraInfo, qos.IMAGES) for name in self._cameras}
-        self._joint_message = JointState(name=[*ARM_JOINTS, FINGER_JOINTS[0]])
-
     def activate(self) -> None:
         """Starts physics and rendering."""
-        self._description.publish(String(data=robot_description()))
+        self._sensors.tell_description()
         self._time_ns = self.now_ns()
         self._pacer = Pacer(World.TIMESTEP_S, time.monotonic())
         self.start_worker("physics", self._run_physics)
@@ -175,14 +160,9 @@ class SimNode(DefiNode):
         if self._time_topic is not None:
             self._time_topic.publish(Clock(clock=stamp))
         if joint_state:
-            message = self._joint_message
-            message.header.stamp = stamp
-            message.position = float_array([*readings.positions, readings.finger_m])
-            message.velocity = float_array([*readings.velocities, readings.finger_m_s])
-            message.effort = float_array([*readings.efforts, 0.0])
-            self._joint_states.publish(message)
+            self._sensors.tell_joints(readings, self._time_ns)
         if scene:
-            self._scene_state.publish(scene_to(self._world.scene().values, self._time_ns))
+            self._sensors.tell_scene(self._world.scene(), self._time_ns)
         for refusal in self._endpoints.settle(readings):
             self.get_logger().warning(f"command refused: {refusal.reason}", throttle_duration_sec=1.0)
         if readings.outcome is not None:
@@ -202,24 +182,13 @@ class SimNode(DefiNode):
                     time.sleep(wait_ns / NS_PER_S if self._settings.real_time else SLICE_S / 10)
                     continue
                 due_ns = max(due_ns + period_ns, due_ns - wait_ns - period_ns)
-                self._draw(rig)
+                began_s = time.monotonic()
+                rig.capture()
+                self._sensors.show(rig, self._clock_ns())
+                self.health.count((time.monotonic() - began_s) * 1e3)
 
     def _clock_ns(self) -> int:
         return self.now_ns() if self._settings.real_time else self._time_ns
-
-    def _draw(self, rig: CameraRig) -> None:
-        """Publishes all cameras' images of one moment, under one stamp."""
-        began_s = time.monotonic()
-        rig.capture()
-        time_ns = self._clock_ns()
-        for name in self._cameras:
-            image = rig.render(name)
-            height, width = image.shape[:2]
-            frame_id = f"camera_{name}_optical_frame"
-            focal_px = 0.5 * height / math.tan(math.radians(FIELD_OF_VIEW_DEG[name]) / 2.0)
-            self._images[name].publish(image_to(image, time_ns, frame_id))
-            self._infos[name].publish(camera_info_to(height, width, focal_px, time_ns, frame_id))
-        self.health.count((time.monotonic() - began_s) * 1e3)
 
     # Executor thread -------------------------------------------------------------------------------------------------
 

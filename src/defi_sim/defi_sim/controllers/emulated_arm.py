@@ -32,6 +32,7 @@ class EmulatedArm:
 
     Attributes:
         owner: The controller that owns the arm, or None before the first command.
+        ignored: Messages that came while the controllers restarted; goals of an action are refused instead.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class EmulatedArm:
         self._ready_ns = 0
         self._refusals: list[Refusal] = []
         self.owner: str | None = None
+        self.ignored = 0
 
     def check_ready(self, now_ns: int) -> None:
         """Refuses every command while the controllers restart.
@@ -101,6 +103,9 @@ class EmulatedArm:
         return None if self.owner is None else self._controllers[self.owner].update(now_ns, measured)
 
     def _take(self, kind: str, command: Any, now_ns: int, measured: FloatArray) -> None:
+        if now_ns < self._ready_ns and getattr(command, "goal_id", None) is None:
+            self.ignored += 1
+            return
         try:
             self.check(kind, command, now_ns)
             if kind != self.owner:
