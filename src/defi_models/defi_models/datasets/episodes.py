@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +108,7 @@ def load_episode(path: Path) -> Episode:
                 images=images,
                 **{name: data[name] for name in _ARRAYS},
             )
-    except (OSError, ValueError, KeyError, cv2.error) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, cv2.error) as error:
         raise DatasetError(f"{path}: cannot be read as an episode ({error}); delete it or make it again") from error
 
 
