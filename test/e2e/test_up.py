@@ -1,0 +1,151 @@
+"""The whole graph, started as `make demo` starts it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from defi_ros.robot import load_robot, robots_folder
+
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.timeout(180)]
+
+NANO = Path(str(resources.files("defi_models"))) / "weights" / "nano" / "checkpoint.json"
+FRANKA = load_robot("franka")
+STOPPED_WITHIN_S = 3.0
+AT_REST_WITHIN_S = 0.5
+LISTENING_S = 0.06  # control_state comes every 20 ms; the observer's own delay on a busy machine
+
+
+def check_measurements(report):
+    """What holds for every run that moved the arm."""
+    assert report["robot"] == "franka"
+    assert report["rmw"] and report["ros_distro"]
+    assert report["limit_violations"] == 0
+    assert report["command_rate_hz"] >= 100
+    assert report["chunk_rate_hz"] > 1
+    assert report["camera_to_command_ms"]["n"] > 0
+    assert 0 < report["camera_to_command_ms"]["p50"] <= report["camera_to_command_ms"]["p99"]
+    assert (
+        report["command_jitter_ms"]["p50"] <= report["command_jitter_ms"]["p99"] <= report["command_jitter_ms"]["max"]
+    )
+    assert {"sim_node", "arm_bridge_node", "task_node"} < set(report["exit_reasons"])
+
+
+def test_the_scripted_policy_does_a_task_through_the_whole_graph(up):
+    running = up("--policy", "scripted", "--task", "open the drawer", "--seed", "1")
+    assert running.end() == 0, running.output
+    check_measurements(running.report)
+    (task,) = running.report["tasks"]
+    assert task["instruction"] == "open the drawer" and task["success"] and 0 < task["duration_s"] < 30
+    assert running.report["policy"] == "scripted"
+    assert "task 'open the drawer': done" in running.output
+
+
+@pytest.mark.skipif(not NANO.is_file(), reason=f"no weights of the nano policy at {NANO}: run `defi train all`")
+def test_the_nano_policy_drives_the_arm_through_the_whole_graph(up):
+    running = up("--policy", "nano", "--task", "turn on the led", "--seed", "1", "--timeout-s", "20")
+    code = running.end()
+    check_measurements(running.report)
+    (task,) = running.report["tasks"]
+    assert code == (0 if task["success"] else 1), running.output
+    assert running.report["gfdm_ms"]["p50"] > 0 and running.report["gidm_ms"]["p50"] > 0
+
+
+def test_a_task_that_is_not_done_in_time_makes_the_exit_code_1(up):
+    running = up("--policy", "scripted", "--task", "open the drawer", "--timeout-s", "0.5")
+    assert running.end() == 1
+    (task,) = running.report["tasks"]
+    assert not task["success"] and "timeout" in task["reason"]
+
+
+def test_ctrl_c_in_the_middle_of_a_task_ends_everything_in_time_with_the_arm_at_rest(up, observer):
+    running = up("--policy", "scripted", "--composed", "--task", "open the drawer")
+    running.wait_for("task 'open the drawer': running")
+    observer.wait_for_motion()
+    children = running.children()
+    duration_s = running.stop(signal.SIGINT)
+    assert running.process.returncode == 130
+    assert duration_s < STOPPED_WITHIN_S
+    assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    assert observer.heard[-1][1].at_rest
+    (task,) = running.report["tasks"]
+    assert task["reason"] == "stopped by Ctrl-C"
+
+
+def test_a_second_ctrl_c_does_not_break_the_stop(up):
+    running = up("--policy", "scripted", "--task", "open the drawer")
+    running.wait_for("starting")
+    children = running.children()
+    running.process.send_signal(signal.SIGINT)
+    assert running.stop(signal.SIGINT) < STOPPED_WITHIN_S
+    assert running.process.returncode == 130
+    assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize("name", ["imagination_node", "action_node"])
+def test_a_killed_inference_process_brings_the_arm_to_rest_and_it_goes_on_without_a_jump(up, observer, name):
+    running = up("--policy", "scripted", "--separate", "--task", "move the door to the left", "--timeout-s", "60")
+    observer.wait_for_motion()
+    killed_s = time.monotonic()
+    running.child(name).send_signal(signal.SIGKILL)
+    rest_s, state = observer.wait_for(lambda state: state.at_rest, 5.0)
+    assert rest_s - killed_s < AT_REST_WITHIN_S + LISTENING_S
+    assert "chunk" in state.verdict_reason
+    observer.wait_for_motion()
+    assert running.end() == 0, running.output
+    assert f"{name} ended: killed by SIGKILL" in running.output
+    assert "killed by SIGKILL" in running.report["exit_reasons"][name][0]
+    assert running.report["limit_violations"] == 0
+    check_no_jump([state for _, state in observer.since(killed_s)])
+
+
+def check_no_jump(states):
+    """Commands follow each other no further apart than the joints' speed limits allow."""
+    limits = FRANKA.spec.limits
+    for before, after in pairwise(states):
+        elapsed_s = seconds(after) - seconds(before)
+        moved = np.abs(np.subtract(after.commanded, before.commanded))
+        assert (moved <= limits.velocity * elapsed_s + 1e-6).all(), f"a jump of {moved} rad within {elapsed_s} s"
+
+
+def seconds(state):
+    return state.header.stamp.sec + state.header.stamp.nanosec * 1e-9
+
+
+def test_the_end_of_the_bridge_ends_the_graph_with_the_reason(up):
+    running = up("--policy", "scripted", "--task", "open the drawer")
+    running.wait_for("task 'open the drawer': running")
+    running.child("arm_bridge_node").send_signal(signal.SIGKILL)
+    assert running.end() == 1
+    assert "arm_bridge_node ended: killed by SIGKILL" in running.output
+    (task,) = running.report["tasks"]
+    assert not task["success"] and "arm_bridge_node" in task["reason"]
+
+
+def test_no_process_outlives_a_killed_parent(up):
+    running = up("--policy", "scripted", "--task", "open the drawer")
+    running.wait_for("task 'open the drawer': running")
+    children = running.children()
+    running.process.kill()
+    _, alive = psutil.wait_procs(children, timeout=5.0)
+    assert not alive
+
+
+def test_a_camera_that_never_sends_is_named_and_nothing_moves(up, observer, tmp_path):
+    text = (robots_folder() / "franka.yaml").read_text(encoding="utf-8")
+    text = text.replace("source: camera/wrist/image_raw", "source: camera/nowhere/image_raw")
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.replace("  backend: torch", "  backend: torch\n  camera_timeout_s: 1.0"), encoding="utf-8")
+    running = up("--policy", "scripted", "--task", "open the drawer", robot=str(path))
+    assert running.end() == 2
+    assert "camera 'wrist' has sent nothing for 1.0 s on camera/nowhere/image_raw" in running.output
+    assert "imagination_node could not start" in running.output
+    assert not running.report["tasks"][0]["success"]
+    assert all(np.abs(state.commanded_velocity).max(initial=0.0) == 0.0 for _, state in observer.heard)
