@@ -179,8 +179,9 @@ class Graph:
 
     def stop(self, reason: str) -> None:
         """Brings the arm to rest, then ends every process; over within 3 s. A second call does nothing."""
+        self._give_up_tasks(reason)
         if self._listener is not None:
-            self._come_to_rest(reason)
+            self._come_to_rest(self._listener)
             self._report.bridge = self._listener.figures()
         self._supervisor.stop()
         self._report.exit_reasons = self._supervisor.reasons | {"defi up": [reason]}
@@ -188,16 +189,17 @@ class Graph:
             self._listener.close()
             self._listener = None
 
-    def _come_to_rest(self, reason: str) -> None:
-        """Cancels the running task and waits, bounded, until the bridge says that the arm is at rest."""
+    def _give_up_tasks(self, reason: str) -> None:
+        """Cancels the running task; it and those that were not begun are reported as failed."""
         if self._task is not None:
             self._task.cancel()
             self._task = None
         for task in self.tasks[len(self._report.tasks) :]:
-            begun = task.status == "running"
-            self._report.tasks.append(
-                TaskResult(task.instruction, False, task.duration_s, reason if begun else f"not begun: {reason}")
-            )
+            told = reason if task.status == "running" else f"not begun: {reason}"
+            self._report.tasks.append(TaskResult(task.instruction, False, task.duration_s, told))
+
+    def _come_to_rest(self, listener: GraphListener) -> None:
+        """Waits, bounded, until the bridge says that the arm is at rest."""
         end_s = time.monotonic() + REST_TIMEOUT_S
-        while not self.listener.at_rest and time.monotonic() < end_s:
+        while not listener.at_rest and time.monotonic() < end_s:
             time.sleep(POLL_S)

@@ -95,7 +95,7 @@ class Supervisor:
         if len(recent) >= RESTARTS:
             raise ProcessEndedError(
                 f"{end.name} ended {len(recent) + 1} times within {RESTART_WINDOW_S:.0f} s, "
-                f"at most {RESTARTS} restarts are tried; last time: {end.reason}; see {log_path}"
+                f"at most {RESTARTS} restarts are tried; last time: {end.reason}; see {log_path}{_quoted(end)}"
             )
         recent.append(now_s)
         self._due_s[end.name] = now_s + RESTART_PAUSE_S
@@ -106,6 +106,11 @@ class Supervisor:
         for end in stop_all(self._children.values(), self._stop_times):
             self.reasons[end.name].append("stopped" if end.code == 0 else f"stopped: {end.reason}")
         self._children.clear()
+
+
+def _quoted(end: Exit) -> str:
+    """What the process said last, one line under the other."""
+    return "".join(f"\n  | {line}" for line in end.last_lines)
 
 
 def merged_environment(own: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str]:
