@@ -35,9 +35,11 @@ def test_only_the_bridge_asks_for_more_than_normal_priority():
     assert [p.name for p in processes(FRANKA, BringupOptions("franka", sim=True)) if p.nice < 0] == ["arm_bridge_node"]
 
 
-def test_a_policy_reaches_both_inference_nodes_and_nobody_else():
-    for process in processes(FRANKA, BringupOptions("franka", sim=True, policy="scripted")):
-        assert process.parameters.get("policy.path") == ("scripted" if process.respawn else None)
+def test_every_node_hears_of_the_policy_chosen_and_of_none_otherwise():
+    def paths(policy):
+        return {p.parameters.get("policy.path") for p in processes(FRANKA, BringupOptions("franka", policy=policy))}
+
+    assert (paths("scripted"), paths(None)) == ({"scripted"}, {None})
 
 
 def test_a_folder_and_a_robot_file_become_absolute_paths(tmp_path, monkeypatch):

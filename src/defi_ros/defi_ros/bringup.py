@@ -123,10 +123,9 @@ def processes(robot: RobotFile, options: BringupOptions) -> list[Process]:
 
 def _inference(robot: RobotFile, options: BringupOptions) -> list[Process]:
     composed = robot.policy.composed if options.composed is None else options.composed
-    settings: dict[str, ParameterValue] = {} if options.policy is None else {"policy.path": options.policy}
     threads = robot.policy.threads or os.cpu_count() or 1
     return [
-        _process(robot, options, module, parameters=settings, threads=threads, respawn=True)
+        _process(robot, options, module, threads=threads, respawn=True)
         for module in ((COMPOSED,) if composed else (IMAGINATION, ACTION))
     ]
 
@@ -155,11 +154,12 @@ def _process(
     respawn: bool = False,
 ) -> Process:
     """A process with what all have in common; `threads` are those of its numerical libraries."""
+    policy = {} if options.policy is None else {"policy.path": options.policy}
     nice = min(0, getattr(robot.nodes.nice, IMAGINATION if module == COMPOSED else module))
     return Process(
         name=name or module,
         module=f"defi_ros.nodes.{module}",
-        parameters={"robot": options.robot, **parameters},
+        parameters={"robot": options.robot, **policy, **parameters},
         environment=graph_environment() | dict.fromkeys(THREAD_VARIABLES, str(threads)) | dict(environment),
         nice=nice,
         respawn=respawn,
