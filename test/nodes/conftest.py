@@ -100,7 +100,8 @@ class FakeRobot:
         self.follow: Callable[[], Any] | None = None
         self._joints = self.node.create_publisher(JointState, "joint_states", qos.STREAM)
         self._cameras = {
-            name: self.node.create_publisher(Image, f"camera/{name}/image_raw", qos.IMAGES) for name in ("static", "wrist")
+            name: self.node.create_publisher(Image, f"camera/{name}/image_raw", qos.IMAGES)
+            for name in ("static", "wrist")
         }
         self._description = self.node.create_publisher(String, "robot_description", qos.LATCHED)
         self._stop = threading.Event()

@@ -19,12 +19,14 @@ from typing import Any, ClassVar
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.context import Context
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
+from std_msgs.msg import Empty
 
 from defi_models.contract import DefiError
 from defi_ros.bridge import qos
@@ -111,6 +113,21 @@ class DefiNode(LifecycleNode):
         subscription = self.create_subscription(message_type, topic, callback, profile)
         self._owned.append(lambda: self.destroy_subscription(subscription))
         return subscription
+
+    def keep_alive(self) -> None:
+        """Lets others see by `watch` on `<name>/alive` that this process lives; nothing is ever sent there."""
+        publisher = Node.create_publisher(self, Empty, f"{self.NAME}/alive", qos.ALIVE)
+        self._owned.append(lambda: self.destroy_publisher(publisher))
+
+    def watch(self, topic: str, changed: Callable[[bool], None]) -> None:
+        """Calls `changed(False)` when the process that keeps a topic of profile `ALIVE` has died, `changed(True)` when alive."""
+
+        def on_event(event: Any) -> None:
+            changed(event.alive_count > 0)
+
+        callbacks = SubscriptionEventCallbacks(liveliness=on_event, use_default_callbacks=False)
+        subscription = self.create_subscription(Empty, topic, lambda _: None, qos.ALIVE, event_callbacks=callbacks)
+        self._owned.append(lambda: self.destroy_subscription(subscription))
 
     def offer(self, name: str, service_type: type, callback: Callable[[Any, Any], Any]) -> Any:
         """A service."""

@@ -93,4 +93,6 @@ def raise_priority(nice: int) -> str:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
         return f"nice {nice}"
     except OSError:
-        return f"ordinary (nice {os.getpriority(os.PRIO_PROCESS, threading.get_native_id())}); the system permits no more"
+        return (
+            f"ordinary (nice {os.getpriority(os.PRIO_PROCESS, threading.get_native_id())}); the system permits no more"
+        )

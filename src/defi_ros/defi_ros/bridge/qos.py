@@ -7,12 +7,18 @@
 | `STREAM`    | reliable    | volatile        | 5     | joint states, chunks, control state: small and often           |
 | `LATCHED`   | reliable    | transient local | 1     | instruction, robot description: late joiners get the last one  |
 | `COMMANDS`  | reliable    | volatile        | 1     | controllers' command topics                                    |
+| `ALIVE`     | reliable    | volatile        | 1     | never sent: its liveliness tells within 0.2 s that a process died |
 | `EVENTS`    | reliable    | volatile        | 10    | stops, outcomes, diagnostics: none may be lost                 |
 """
 
 from __future__ import annotations
 
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.duration import Duration
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
+
+# The middleware asserts liveliness from a thread of its own, so a long inference does not look like death. Short enough
+# that an arm at policy speed is at rest 0.5 s after a process was killed; three assertions must be missed.
+LEASE_S = 0.15
 
 
 def _profile(depth: int, *, reliable: bool = True, latched: bool = False) -> QoSProfile:
@@ -30,3 +36,6 @@ STREAM = _profile(5)
 LATCHED = _profile(1, latched=True)
 COMMANDS = _profile(1)
 EVENTS = _profile(10)
+ALIVE = _profile(1)
+ALIVE.liveliness = LivelinessPolicy.AUTOMATIC
+ALIVE.liveliness_lease_duration = Duration(seconds=LEASE_S)

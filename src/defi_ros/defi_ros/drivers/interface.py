@@ -67,6 +67,10 @@ class GripperDriver(Protocol):
         """Sends what waits for the action server, and says what is wrong, or None. Call it a few times a second."""
         ...
 
+    def destroy(self) -> None:
+        """Lets go of the action client."""
+        ...
+
 
 def check_sole_publisher(node: Speaker, topic: str) -> None:
     """Refuses a command topic that somebody else publishes already.
@@ -75,16 +79,13 @@ def check_sole_publisher(node: Speaker, topic: str) -> None:
         DriverError: names the other node; two commanders fight over the arm.
     """
     own = (node.get_name(), node.get_namespace())
-    others = [
+    others = {
         info.node_namespace.rstrip("/") + "/" + info.node_name
         for info in node.get_publishers_info_by_topic(topic)
-        if (info.node_name, info.node_namespace) != own
-    ]
-    mine = sum(1 for info in node.get_publishers_info_by_topic(topic)) - len(others)
-    if mine > 1:
-        others.append(f"another {own[1].rstrip('/')}/{own[0]}")
+        if (info.node_name, info.node_namespace) != own  # one's own earlier life may be remembered for a while
+    }
     if others:
         raise DriverError(
-            f"{own[0]}: got another publisher on {topic}: {', '.join(sorted(set(others)))}; expected to be the only one. "
+            f"{own[0]}: got another publisher on {topic}: {', '.join(sorted(others))}; expected to be the only one. "
             "Stop that node before this one may command the arm."
         )

@@ -22,6 +22,7 @@ class ImaginationNode(DefiNode):
         robot = self.robot_file()
         self._slot = PolicySlot(self, robot, "imagine")
         self._stage = ImaginationStage(self, robot, self._slot)
+        self.keep_alive()
 
     def activate(self) -> None:
         """Starts the worker."""

@@ -25,6 +25,7 @@ class InferenceNode(DefiNode):
         self._slot = PolicySlot(self, robot, "both")
         self._action = ActionStage(self, robot)
         self._imagination = ImaginationStage(self, robot, self._slot)
+        self.keep_alive()
 
     def activate(self) -> None:
         """Starts the worker."""

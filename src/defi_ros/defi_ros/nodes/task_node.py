@@ -140,7 +140,9 @@ class TaskNode(DefiNode):
         if not (math.isfinite(request.timeout_s) and request.timeout_s >= 0.0):
             return f"refused: got timeout_s {request.timeout_s}, expected seconds, or 0 for the default"
         if self._attempt is not None:
-            return f"refused: the task {self._attempt.instruction!r} is running, expected one at a time. Cancel it first."
+            return (
+                f"refused: the task {self._attempt.instruction!r} is running, expected one at a time. Cancel it first."
+            )
         if not self._authority.service_is_ready() or self._bridge_lost():
             return "refused: no arm bridge is heard on control_state and set_authority. Start arm_bridge_node first."
         return None

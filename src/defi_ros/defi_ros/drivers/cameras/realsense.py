@@ -55,7 +55,11 @@ class RealSenseCamera:
         config = sdk.config()
         config.enable_device(wanted or serials[0])
         config.enable_stream(
-            sdk.stream.color, self._settings.width, self._settings.height, sdk.format.rgb8, round(self._settings.rate_hz)
+            sdk.stream.color,
+            self._settings.width,
+            self._settings.height,
+            sdk.format.rgb8,
+            round(self._settings.rate_hz),
         )
         pipeline = sdk.pipeline()
         try:

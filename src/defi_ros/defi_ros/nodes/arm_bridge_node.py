@@ -1,0 +1,197 @@
+"""The only node that commands the arm. Its tick is `input -> core -> driver`; all deciding is in `defi_ros.control`.
+
+It needs no torch, and neither crash nor silence of any other process disturbs its rate.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
+
+from defi_models.inference import load
+from defi_msgs.msg import ActionChunk as ActionChunkMsg
+from defi_msgs.msg import ControlState, TeleopCommand
+from defi_msgs.srv import SetAuthority
+from defi_ros.bridge import qos
+from defi_ros.bridge.convert import JointReader
+from defi_ros.bridge.lifecycle import DefiNode, NodeError, run
+from defi_ros.bridge.pacing import Pacer, raise_priority, settle_interpreter
+from defi_ros.control.arm import ArmCommand, ArmCore
+from defi_ros.control.authority import Mode
+from defi_ros.control.kinematics import Kinematics
+from defi_ros.control.preflight import check_policy_fits_robot
+from defi_ros.drivers import make_arm_driver, make_gripper_driver
+from defi_ros.drivers.interface import DriverError, check_sole_publisher
+from defi_ros.nodes.action_stage import wait_for_description, wait_for_joints
+from defi_ros.nodes.arm_inbox import ArmInbox
+from defi_ros.nodes.arm_report import ArmReport
+
+REPORT_PERIOD_S = 0.02
+REST_TIMEOUT_S = 0.6  # from any speed within the limits of the robot file the arm is at rest within 0.4 s
+OTHER_BRIDGE_S = 0.1  # a bridge speaks every 20 ms
+POLICY_ROLES = ("imagination_node", "action_node", "inference_node")
+
+
+class ArmBridgeNode(DefiNode):
+    """Chunks, teleop commands and joint states in; the controller's own commands and `control_state` out.
+
+    Three threads touch it: the one that spins (callbacks, reports), the tick thread (core and arm driver), and the main
+    thread while it comes up and goes down. Between them lie the inbox and the last command, replaced as a whole.
+    """
+
+    NAME = "arm_bridge_node"
+    SECTIONS = ("control", "driver", "gripper", "joints", "workspace")
+
+    def configure(self) -> None:
+        """Checks policy and robot against each other, then waits for the robot; nothing is commanded."""
+        robot = self._robot = self.robot_file()
+        spec = robot.spec
+        rate_hz = robot.control.rate_hz
+        check_policy_fits_robot(load.read_spec(robot.policy.path), spec, rate_hz=rate_hz)
+        kinematics = Kinematics(wait_for_description(self), spec.joint_names, spec.tip_frame, spec.limits)
+        wait_for_joints(self, JointReader(spec.joint_names, robot.gripper))
+        if self.wait_to_hear("control_state", ControlState, qos.STREAM, timeout_s=OTHER_BRIDGE_S) is not None:
+            raise NodeError(
+                f"{self.NAME}: got control_state from another arm bridge, expected none. Stop that one first."
+            )
+        self._core = ArmCore(spec, robot.control, robot.gripper, kinematics)
+        self._driver = make_arm_driver(self, robot.driver, spec, kinematics.forward)
+        self._gripper = make_gripper_driver(self, robot.gripper)
+        if self._gripper is not None:
+            self.own(self._gripper.destroy)
+        self._report = ArmReport(spec.joint_names, robot.driver.base_frame)
+        reader = JointReader(spec.joint_names, robot.gripper)
+        self._inbox = ArmInbox(self._core, reader, self.health, robot.driver.base_frame, spec.tip_frame)
+        self._pacer = Pacer(rate_hz)
+        self._last: ArmCommand | None = None
+        self._gripper_goal: float | None = None
+        self._connect()
+
+    def _connect(self) -> None:
+        inbox = self._inbox
+        self._states = self.say("control_state", ControlState, qos.STREAM)
+        self.hear("joint_states", JointState, inbox.on_joints, qos.STATES)
+        self.hear("action_chunk", ActionChunkMsg, inbox.on_chunk, qos.STREAM)
+        self.hear("teleop/command", TeleopCommand, inbox.on_teleop, qos.STREAM)
+        self.hear("emergency_stop", Bool, inbox.on_emergency_stop, qos.EVENTS)
+        for role in POLICY_ROLES:
+            self.watch(f"{role}/alive", lambda alive, role=role: inbox.on_alive(role, alive))
+        self.offer("set_authority", SetAuthority, self._on_set_authority)
+        self.every(REPORT_PERIOD_S, self._say_state)
+        self.every(REPORT_PERIOD_S, self._send_gripper)
+
+    def activate(self) -> None:
+        """Starts the control loop, unless somebody else commands the arm already."""
+        check_sole_publisher(self, self._driver.topic)
+        if self._robot.control.start_mode == Mode.POLICY.name:
+            self._inbox.put(lambda now_ns: self._start_with_policy())
+        if self.owns_process:
+            settle_interpreter()
+        self._loop = self.start_worker("arm_tick", self._tick_until)
+
+    def deactivate(self) -> None:
+        """Brings the arm to rest within its limits; that is the last it hears."""
+        self._inbox.put(lambda now_ns: self._core.authority.hold("the arm bridge is shutting down", now_ns))
+        deadline_s = time.monotonic() + REST_TIMEOUT_S
+        while not self._rests() and time.monotonic() < deadline_s:
+            if self._loop.running:
+                time.sleep(REPORT_PERIOD_S / 4)
+            else:  # the loop has failed: this thread makes its last ticks
+                self._pacer.wait(self.stopping)
+                self._tick()
+        self._loop.stop(REST_TIMEOUT_S)
+        if self._last is not None and self._last.positions is not None:
+            self._driver.send(self._last.positions, 0.0 * self._last.velocities, self.now_ns())
+        self._say_state()
+
+    def _rests(self) -> bool:
+        """Whether the last command stands still and is not the policy's or a person's any more."""
+        last = self._last
+        return last is None or (last.mode in (Mode.HOLD, Mode.STOPPED) and not last.velocities.any())
+
+    def _start_with_policy(self) -> None:
+        if self._last is None or self._last.positions is None:
+            self._inbox.put(lambda now_ns: self._start_with_policy())
+            return
+        self._core.request(Mode.POLICY, "control.start_mode", self.now_ns())
+
+    # The tick thread -------------------------------------------------------------------------------------------------
+
+    def _tick_until(self, stop: threading.Event) -> None:
+        self.health.set(
+            priority=raise_priority(self._robot.nodes.nice.arm_bridge_node) if self.owns_process else "as is"
+        )
+        while self._pacer.wait(stop):
+            self._tick()
+
+    def _tick(self) -> None:
+        now_ns = self.now_ns()
+        self._inbox.deliver(now_ns)
+        command = self._core.tick(now_ns)
+        if command.positions is not None:
+            self._driver.send(command.positions, command.velocities, now_ns)
+        latency_ms = self._report.note(command, self.now_ns())
+        self._inbox.tool_pose = command.pose
+        if command.gripper_goal is not None:
+            self._gripper_goal = command.gripper_goal
+        before, self._last = self._last, command
+        self.health.count(latency_ms)
+        if before is not None and (before.mode, before.verdict) != (command.mode, command.verdict):
+            self._say_state()
+
+    # The spinning thread ---------------------------------------------------------------------------------------------
+
+    def _on_set_authority(self, request: Any, response: Any) -> Any:
+        response.granted, response.reason = self._inbox.ask(request, ticking=self.state == "active")
+        return response
+
+    def _say_state(self) -> None:
+        command = self._last
+        if command is None:
+            return
+        lost = next(iter(tuple(self._inbox.lost.values())), "") if command.mode == Mode.POLICY else ""
+        self._states.publish(self._report.message(command, self._core, self._pacer.lateness, self.now_ns(), lost))
+
+    def _send_gripper(self) -> None:
+        if self._gripper is None or self.state != "active":
+            return
+        goal, self._gripper_goal = self._gripper_goal, None
+        if goal is not None:
+            self._gripper.command(goal)
+        self.health.trouble("gripper", self._gripper.poll())
+
+    def describe(self) -> None:
+        """Shows mode, jitter and whether somebody else commands the arm."""
+        command = self._last if self.state == "active" else None
+        if command is None:
+            return
+        lateness = self._pacer.lateness
+        self.health.set(
+            mode=command.mode.name,
+            reason=command.reason,
+            verdict=f"{command.verdict.name} {command.verdict_reason}".strip(),
+            jitter_ms_p99=f"{lateness.percentile_ms(99):.2f}",
+            jitter_ms_max=f"{lateness.max_ms:.2f}",
+            limit_violations=self._core.limit_violations,
+        )
+        try:
+            check_sole_publisher(self, self._driver.topic)
+        except DriverError as error:
+            reason = str(error)
+            self.health.trouble("command topic", reason)
+            self._inbox.put(lambda now_ns: self._core.authority.hold(reason, now_ns))
+        else:
+            self.health.trouble("command topic", None)
+
+
+def main() -> None:
+    """Runs the node."""
+    raise SystemExit(run(ArmBridgeNode))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""What reaches the arm bridge between two ticks: callbacks leave it here, the tick thread hands it to the core."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
+
+from defi_models.contract import ContractError, FloatArray
+from defi_msgs.msg import ActionChunk as ActionChunkMsg
+from defi_msgs.msg import TeleopCommand
+from defi_msgs.srv import SetAuthority
+from defi_ros.bridge.convert import JointReader, chunk_from
+from defi_ros.bridge.health import Health
+from defi_ros.control.arm import ArmCore
+from defi_ros.control.authority import Mode
+from defi_ros.control.teleop import TeleopInput
+
+ANSWER_TIMEOUT_S = 0.25  # fifty ticks; a tick thread that takes longer is as good as dead
+
+
+class ArmInbox:
+    """Checked input, in the order it came. `on_*` belong to the spinning thread, `deliver` to the tick thread.
+
+    Args:
+        core: What decides; only ever touched inside `deliver`.
+        reader: Reads joint states.
+        health: Where refused input is told.
+        base_frame: Frame that teleop twists may be given in.
+        tip_frame: The other one: the tool's.
+
+    Attributes:
+        lost: Part of the policy whose process vanished -> what to say of it; only the tick thread changes it.
+        tool_pose: Pose of the tool centre point commanded last, shape (7,); the tick thread keeps it up to date.
+    """
+
+    def __init__(self, core: ArmCore, reader: JointReader, health: Health, base_frame: str, tip_frame: str) -> None:
+        self._core = core
+        self._reader = reader
+        self._health = health
+        self._base_frame, self._tip_frame = base_frame, tip_frame
+        self._waiting: deque[Callable[[int], None]] = deque()
+        self.lost: dict[str, str] = {}
+        self.tool_pose: FloatArray | None = None
+
+    def deliver(self, now_ns: int) -> None:
+        """Hands everything that came since the last tick to the core."""
+        while self._waiting:
+            self._waiting.popleft()(now_ns)
+
+    def put(self, act: Callable[[int], None]) -> None:
+        """Lets the tick thread call `act(now_ns)` before its next tick."""
+        self._waiting.append(act)
+
+    def on_joints(self, message: JointState) -> None:
+        """Where the arm is."""
+        try:
+            reading = self._reader.read(message)
+        except ContractError as error:
+            self._health.trouble("joint_states", str(error))
+            return
+        if reading is not None:
+            self.put(
+                lambda now_ns: self._health.trouble(
+                    "joint_states",
+                    self._core.on_state(reading.time_ns, reading.positions, now_ns, gripper=reading.opening),
+                )
+            )
+
+    def on_chunk(self, message: ActionChunkMsg) -> None:
+        """What the policy wants."""
+        try:
+            chunk = chunk_from(message)
+        except ContractError as error:
+            self._health.trouble("action_chunk", str(error))
+            return
+
+        def accept(now_ns: int) -> None:
+            if self._core.authority.mode != Mode.POLICY:
+                return
+            lost = next(iter(self.lost.values()), None)
+            self._health.trouble("action_chunk", lost or self._core.on_chunk(chunk, now_ns))
+
+        self.put(accept)
+
+    def on_teleop(self, message: TeleopCommand) -> None:
+        """What a person wants."""
+        linear, angular = message.twist.linear, message.twist.angular
+        twist = np.array([linear.x, linear.y, linear.z, angular.x, angular.y, angular.z])
+        frame = message.header.frame_id
+
+        def follow(now_ns: int) -> None:
+            try:
+                if frame not in ("", self._base_frame, self._tip_frame):
+                    raise ContractError(
+                        f"teleop: got a twist in frame {frame!r}, expected {self._base_frame!r} or {self._tip_frame!r}"
+                    )
+                turned = self._in_base(twist) if frame == self._tip_frame else twist
+                wish = TeleopInput(message.source, message.deadman, turned, message.gripper)
+            except ContractError as error:
+                self._health.trouble("teleop", str(error))
+                return
+            self._health.trouble("teleop", self._core.on_teleop(wish, now_ns))
+
+        self.put(follow)
+
+    def _in_base(self, twist: FloatArray) -> FloatArray:
+        if self.tool_pose is None:
+            raise ContractError("teleop: got a twist in the tool's frame before the first joint state")
+        x, y, z, w = self.tool_pose[3:]
+        axis = np.array([x, y, z])
+        rows = twist.reshape(2, 3)
+        across = 2.0 * np.cross(axis, rows)
+        return (rows + w * across + np.cross(axis, across)).ravel()
+
+    def on_emergency_stop(self, message: Bool) -> None:
+        """Somebody pressed or released a stop."""
+        self.put(lambda now_ns: self._core.on_emergency_stop(bool(message.data), now_ns))
+
+    def on_alive(self, role: str, alive: bool) -> None:
+        """A process of the policy appeared or vanished; a vanished one takes its chunks with it."""
+
+        def note(now_ns: int) -> None:
+            if alive:
+                self.lost.pop(role, None)
+                if role == "inference_node":
+                    self.lost.clear()
+                return
+            self.lost[role] = f"{role} is gone: its process has ended or hangs"
+            if self._core.authority.mode == Mode.POLICY:  # asked for anew, what came before counts no more
+                self._core.request(Mode.POLICY, self._core.authority.source, now_ns)
+
+        self.put(note)
+
+    def ask(self, request: SetAuthority.Request, *, ticking: bool) -> tuple[bool, str]:
+        """Asks for the authority and waits for the next tick's answer: (granted, why)."""
+        if request.mode not in (Mode.HOLD, Mode.TELEOP, Mode.POLICY):
+            return False, f"got mode {request.mode}, expected 0 HOLD, 1 TELEOP or 2 POLICY"
+        if not ticking:
+            return False, "the arm bridge is not active"
+        answered = threading.Event()
+        answer: list[str | None] = [None]
+
+        def decide(now_ns: int) -> None:
+            mode, source = Mode(request.mode), request.source or "unknown"
+            answer[0] = self._core.request(mode, source, now_ns, reset=request.reset)
+            if answer[0] is None and mode == Mode.POLICY:
+                self.lost.clear()
+            answered.set()
+
+        self.put(decide)
+        if not answered.wait(ANSWER_TIMEOUT_S):
+            return False, f"the control loop did not answer within {ANSWER_TIMEOUT_S} s"
+        return answer[0] is None, answer[0] or f"{Mode(request.mode).name} granted to {request.source or 'unknown'}"

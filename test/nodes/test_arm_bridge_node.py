@@ -1,0 +1,311 @@
+"""arm_bridge_node on a played robot whose joints follow the commands it hears."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+
+from geometry_msgs.msg import Twist, Vector3
+from rclpy.node import Node
+from std_msgs.msg import Bool, Float64MultiArray
+
+from defi_models.contract import ActionChunk, PolicySpec
+from defi_models.inference import load
+from defi_msgs.msg import ActionChunk as ActionChunkMsg
+from defi_msgs.msg import ControlState, TeleopCommand
+from defi_msgs.srv import SetAuthority
+from defi_ros.bridge import qos
+from defi_ros.bridge.convert import chunk_to, to_ns
+from defi_ros.nodes.arm_bridge_node import ArmBridgeNode
+from defi_ros.robot import load_robot
+
+pytestmark = pytest.mark.ros
+
+SPEC = PolicySpec(
+    name="fake",
+    fingerprint="fake",
+    arm="franka_panda",
+    cameras=("static", "wrist"),
+    image_size=(64, 64),
+    space="joint_positions",
+    chunk_steps=10,
+    step_ns=100_000_000,
+    feature_shape=(2, 3),
+)
+
+
+@pytest.fixture(autouse=True)
+def fake_policy(monkeypatch):
+    monkeypatch.setattr(load, "read_spec", lambda path: SPEC)
+
+
+class Arm:
+    """A running arm bridge, what it said, and a robot that does at once what it is told."""
+
+    def __init__(self, graph, robot):
+        self.graph, self.robot = graph, robot
+        self.states = graph.listen("control_state", ControlState, qos.STREAM)
+        self.commands: list[np.ndarray] = []
+        self.command_times: list[float] = []
+        graph.peer.create_subscription(
+            Float64MultiArray, "forward_position_controller/commands", self._on_command, qos.COMMANDS
+        )
+        self.node = graph.start(ArmBridgeNode, **{"gripper.kind": "none"})
+        self.chunks = graph.speaker("action_chunk", ActionChunkMsg, qos.STREAM)
+        self._authority = graph.peer.create_client(SetAuthority, "set_authority")
+        graph.until(lambda: self.states and self.commands and self._authority.service_is_ready())
+        graph.until(lambda: self.chunks.get_subscription_count())
+
+    def _on_command(self, message):
+        self.commands.append(np.array(message.data))
+        self.command_times.append(time.monotonic())
+        self.robot.positions[:7] = message.data
+
+    @property
+    def state(self):
+        return self.states[-1]
+
+    def ask(self, mode, *, reset=False):
+        """The answer to set_authority."""
+        future = self._authority.call_async(SetAuthority.Request(mode=mode, source="test", reset=reset))
+        return self.graph.until(future.done) and future.result()
+
+    def send_chunk(self, step_rad=0.05, arm="franka_panda"):
+        """A chunk that moves joint 7 at 10 * step_rad [rad/s] from where it is."""
+        start_ns = self.graph.peer.get_clock().now().nanoseconds
+        targets = np.tile(self.commands[-1], (10, 1))
+        targets[:, 6] += step_rad * np.arange(10)
+        chunk = ActionChunk(start_ns, 100_000_000, "joint_positions", targets, np.ones(10), arm)
+        self.chunks.publish(chunk_to(chunk))
+        return start_ns
+
+    def move(self, seconds):
+        """Under the policy for some time, replanned every 0.2 s."""
+        assert self.ask(ControlState.POLICY).granted
+        self.graph.until(lambda: self.state.mode == ControlState.POLICY)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.send_chunk()
+            until = time.monotonic() + 0.2
+            self.graph.until(lambda until=until: time.monotonic() > until)
+
+
+@pytest.fixture
+def arm(graph, robot, panda_urdf):
+    robot.start(panda_urdf)
+    return Arm(graph, robot)
+
+
+def test_it_starts_in_hold_and_keeps_the_arm_where_it_is(graph, arm):
+    graph.until(lambda: len(arm.commands) > 20)
+    np.testing.assert_allclose(arm.commands[-1], arm.commands[0])
+    assert arm.state.mode == ControlState.HOLD and arm.state.at_rest
+    assert list(arm.state.joint_names) == list(load_robot("franka").joints.names)
+    assert arm.state.limit_violations == 0
+
+
+def test_a_chunk_moves_the_arm_only_under_the_policy_s_authority(graph, arm):
+    arm.send_chunk()
+    seen = len(arm.states)
+    graph.until(lambda: len(arm.states) > seen + 10)
+    assert arm.state.at_rest and arm.state.chunk_stamp.sec == 0
+    before = arm.commands[-1][6]
+    arm.move(0.5)
+    assert arm.commands[-1][6] > before + 0.05
+    assert arm.state.limit_violations == 0
+
+
+def test_camera_to_command_latency_counts_from_the_observation_of_each_chunk(graph, arm):
+    arm.move(0.5)
+    stamp_ns = arm.send_chunk()
+    graph.until(lambda: to_ns(arm.state.chunk_stamp) == stamp_ns)
+    assert arm.state.camera_to_command_n >= 3
+    assert 0.0 < arm.state.camera_to_command_p50_ms < 100.0
+
+
+def test_a_silent_policy_brings_the_arm_to_rest_with_the_reason(graph, arm):
+    arm.move(0.5)
+    assert not arm.state.at_rest
+    graph.until(lambda: arm.state.at_rest, 2.0)
+    assert arm.state.verdict == ControlState.HELD and "no action chunk" in arm.state.verdict_reason
+    assert arm.state.limit_violations == 0
+
+
+def test_a_policy_process_that_vanishes_brings_the_arm_to_rest_by_name_and_a_new_one_continues(graph, arm):
+    alive = Node("action_node", context=graph.context, namespace=graph.namespace)
+    publisher = alive.create_publisher(type(Bool()), "unused", 1)
+    del publisher
+    from std_msgs.msg import Empty
+
+    keeper = alive.create_publisher(Empty, "action_node/alive", qos.ALIVE)
+    graph.until(keeper.get_subscription_count)
+    arm.move(0.4)
+    alive.destroy_node()
+    graph.until(lambda: "action_node is gone" in arm.state.verdict_reason)
+    graph.until(lambda: arm.state.at_rest, 0.5)
+    arm.send_chunk()
+    seen = len(arm.states)
+    graph.until(lambda: len(arm.states) > seen + 10)
+    assert arm.state.at_rest
+    assert "action_node is gone" in graph.diagnostics(arm.node)["message"]
+    again = Node("action_node", context=graph.context, namespace=graph.namespace)
+    keeper = again.create_publisher(Empty, "action_node/alive", qos.ALIVE)
+    graph.until(lambda: not arm.node._inbox.lost)
+    arm.move(0.4)
+    assert not arm.state.at_rest and arm.state.limit_violations == 0
+    again.destroy_node()
+
+
+def test_a_chunk_for_another_arm_is_refused_with_the_reason(graph, arm):
+    arm.move(0.1)
+    arm.send_chunk(arm="ur5e")
+    graph.until(lambda: "expected 'franka_panda'" in graph.diagnostics(arm.node)["message"])
+
+
+def test_a_malformed_chunk_is_refused_with_the_reason(graph, arm):
+    arm.chunks.publish(ActionChunkMsg(step_ns=1, space="ee_pose", steps=2, dims=7))
+    graph.until(lambda: "expected 14 for steps 2 and dims 7" in graph.diagnostics(arm.node)["message"])
+
+
+def test_an_emergency_stop_latches_until_it_is_reset(graph, arm):
+    stop = graph.speaker("emergency_stop", Bool)
+    graph.until(stop.get_subscription_count)
+    arm.move(0.3)
+    stop.publish(Bool(data=True))
+    graph.until(lambda: arm.state.mode == ControlState.STOPPED and arm.state.at_rest)
+    assert not arm.ask(ControlState.POLICY).granted
+    stop.publish(Bool(data=False))
+    graph.until(lambda: not arm.node._core.authority._causes)
+    answer = arm.ask(ControlState.HOLD)
+    assert not answer.granted and "STOPPED" in answer.reason
+    assert arm.ask(ControlState.HOLD, reset=True).granted
+
+
+def test_a_person_at_the_device_takes_over_and_the_arm_rests_when_the_stream_stops(graph, arm):
+    teleop = graph.speaker("teleop/command", TeleopCommand, qos.STREAM)
+    graph.until(teleop.get_subscription_count)
+    command = TeleopCommand(source="joystick", deadman=True, gripper=1.0)
+    command.header.frame_id = load_robot("franka").tip_frame
+    command.twist = Twist(linear=Vector3(z=0.05))
+    before = arm.commands[-1].copy()
+    end = time.monotonic() + 0.5
+    while time.monotonic() < end:
+        teleop.publish(command)
+        until = time.monotonic() + 0.05
+        graph.until(lambda until=until: time.monotonic() > until)
+    assert arm.state.mode == ControlState.TELEOP and arm.state.source == "joystick"
+    kinematics = arm.node._core._kinematics
+    # The tool of the resting Panda points down, so along its own z the arm goes down.
+    assert kinematics.forward(arm.commands[-1])[2] < kinematics.forward(before)[2] - 0.005
+    graph.until(lambda: arm.state.mode == ControlState.HOLD and arm.state.at_rest)
+
+
+def test_a_twist_in_an_unknown_frame_is_refused_with_those_that_exist(graph, arm):
+    teleop = graph.speaker("teleop/command", TeleopCommand, qos.STREAM)
+    graph.until(teleop.get_subscription_count)
+    command = TeleopCommand(source="joystick", deadman=True)
+    command.header.frame_id = "map"
+    teleop.publish(command)
+    graph.until(lambda: "got a twist in frame 'map'" in graph.diagnostics(arm.node)["message"])
+    assert arm.state.mode == ControlState.HOLD
+
+
+def test_shutting_down_in_motion_brings_the_arm_to_rest_before_the_last_command(graph, arm):
+    arm.move(0.4)
+    assert not arm.state.at_rest
+    started = time.monotonic()
+    arm.node.shut_down()
+    assert time.monotonic() - started < 1.0
+    count = len(arm.commands)
+    graph.until(lambda: len(arm.commands) > count)
+    seen = -1
+    while seen != len(arm.commands):
+        seen = len(arm.commands)
+        for _ in range(20):
+            graph.executor.spin_once(timeout_sec=0.005)
+    steps = np.diff(np.array(arm.commands[-4:]), axis=0)
+    assert np.abs(steps).max() < 1e-6
+    limits = load_robot("franka").spec.limits
+    assert np.abs(np.diff(np.array(arm.commands), axis=0)).max() <= limits.velocity.max() / 200.0 * 1.001 * 3
+
+
+def test_the_loop_s_failure_still_brings_the_arm_to_rest(graph, arm):
+    arm.move(0.4)
+    real, left = arm.node._report.note, [0]
+
+    def fail_once(command, sent_ns):
+        left[0] += 1
+        if left[0] == 1:
+            raise RuntimeError("broken")
+        return real(command, sent_ns)
+
+    arm.node._report.note = fail_once
+    graph.until(lambda: arm.node.failure)
+    assert "its thread 'arm_tick' failed: RuntimeError: broken" in arm.node.failure
+    arm.node.shut_down()
+    assert arm.node._last.at_rest
+
+
+def test_it_ticks_at_its_rate_and_says_how_well(graph, arm):
+    graph.until(lambda: arm.state.ticks > 300)
+    assert 180.0 < arm.state.tick_rate_hz < 210.0
+    assert arm.state.jitter_p50_ms <= arm.state.jitter_p99_ms <= arm.state.jitter_max_ms
+
+
+def test_another_commander_is_named_and_the_bridge_does_not_activate(graph, robot, panda_urdf):
+    robot.start(panda_urdf)
+    other = graph.speaker("forward_position_controller/commands", Float64MultiArray, qos.COMMANDS)
+    node = graph.add(ArmBridgeNode)
+    assert not node.bring_up()
+    assert "got another publisher on" in node.failure and "/peer; expected to be the only one" in node.failure
+    del other
+
+
+def test_a_second_arm_bridge_is_refused(graph, arm):
+    second = graph.add(ArmBridgeNode)
+    assert not second.bring_up()
+    assert "got control_state from another arm bridge" in second.failure
+
+
+def test_a_missing_joint_is_named(graph, robot, panda_urdf):
+    robot.joint_names[3] = "panda_jointx"
+    robot.start(panda_urdf)
+    node = graph.add(ArmBridgeNode)
+    assert not node.bring_up()
+    assert "got no joint 'panda_joint4'" in node.failure
+
+
+def test_a_missing_robot_description_is_said_in_time(graph, robot):
+    robot.start(None)
+    node = graph.add(ArmBridgeNode, start_timeout_s=0.3)
+    assert not node.bring_up()
+    assert "got no robot_description for 0.3 s" in node.failure
+
+
+def test_missing_joint_states_are_said_in_time(graph, robot, panda_urdf):
+    robot.silent.add("joint_states")
+    robot.start(panda_urdf)
+    node = graph.add(ArmBridgeNode, start_timeout_s=0.5)
+    assert not node.bring_up()
+    assert "got no joint_states of the arm for 0.5 s" in node.failure
+
+
+def test_a_policy_for_another_arm_is_refused_before_anything_is_waited_for(graph, monkeypatch):
+    import dataclasses
+
+    monkeypatch.setattr(load, "read_spec", lambda path: dataclasses.replace(SPEC, arm="ur5e"))
+    node = graph.add(ArmBridgeNode)
+    assert not node.bring_up()
+    assert "got a policy for 'ur5e', expected 'franka_panda'" in node.failure
+
+
+def test_the_arm_bridge_runs_without_torch():
+    import subprocess
+    import sys
+
+    code = "import sys, defi_ros.nodes.arm_bridge_node; sys.exit('torch' in sys.modules or 'mujoco' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
