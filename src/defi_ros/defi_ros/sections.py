@@ -79,12 +79,12 @@ class Control:
 
     rate_hz: float = param(200.0, "Rate of the command loop [Hz].", at_least=50.0, at_most=1000.0)
     chunk_timeout_s: float = param(
-        0.5, "POLICY comes to rest when the newest chunk arrived longer ago than this [s].", above=0.0, at_most=10.0
+        0.3, "POLICY comes to rest when the newest chunk arrived longer ago than this [s].", above=0.0, at_most=10.0
     )
     chunk_max_age_s: float = param(
         1.0, "A chunk whose observation is older than this is refused [s].", above=0.0, at_most=10.0
     )
-    state_timeout_s: float = param(0.1, "HOLD when joint states are older than this [s].", above=0.0, at_most=2.0)
+    state_timeout_s: float = param(0.1, "Comes to rest when joint states are older than this [s].", above=0.0, at_most=2.0)
     teleop_timeout_s: float = param(0.2, "The deadman counts as released after this silence [s].", above=0.0, at_most=2.0)
     lookahead_s: float = param(0.0, "Commands lead by the delay of the arm's own controller [s].", at_least=0.0, at_most=0.5)
     blend_s: float = param(0.12, "Crossfade from one chunk to the next [s].", at_least=0.0, at_most=1.0)

@@ -270,7 +270,8 @@ class ArmCore:
         return self._kinematics.forward(state.p), (self._kinematics.jacobian(state.p) @ state.v)[:3]
 
     def _say(self, command: SafeCommand, wanted_gripper: float | None, now_ns: int) -> ArmCommand:
-        self.monitor.check(command.positions)
+        pose = self._kinematics.forward(command.positions)
+        self.monitor.check(command.positions, pose[:3])
         at_rest = bool(np.abs(command.velocities).max() <= self._control.at_rest_rad_s)
         if not at_rest:
             self._resting_since_ns = None
@@ -287,7 +288,7 @@ class ArmCore:
         return ArmCommand(
             positions=command.positions,
             velocities=command.velocities,
-            pose=self._kinematics.forward(command.positions),
+            pose=pose,
             gripper=self._gripper.commanded,
             gripper_goal=goal,
             mode=self.authority.mode,

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from defi_models.contract import NS_PER_S, ActionChunk, ActionSpace, FloatArray
 from defi_ros.control.curves import ChunkCurve, Curve, RestCurve, mix, smoothstep
 
@@ -14,6 +16,11 @@ from defi_ros.control.curves import ChunkCurve, Curve, RestCurve, mix, smoothste
 FUTURE_NS = NS_PER_S // 10
 # Chunks that come faster than they can be blended; the oldest then counts as faded out.
 MOST_LAYERS = 8
+# A seam is closed no faster than this, so that a chunk that is far ahead is caught up with calmly ...
+SEAM_M_S = 0.15
+SEAM_RAD_S = 0.5
+# ... and no slower than within this time.
+LONGEST_BLEND_NS = NS_PER_S // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +52,7 @@ class ChunkSchedule:
             arm: `RobotSpec.arm`; chunks for another are refused.
             joints: Number of joints.
             max_age_s: A chunk whose observation is older when it arrives is refused [s].
-            blend_s: Crossfade from the chunk before [s].
+            blend_s: Shortest crossfade from the chunk before; a wide seam takes longer [s].
             lookahead_s: Targets are looked up this far ahead, for the delay of the arm's controller [s].
         """
         self._arm = arm
@@ -53,7 +60,7 @@ class ChunkSchedule:
         self._max_age_ns = int(max_age_s * NS_PER_S)
         self._blend_ns = int(blend_s * NS_PER_S)
         self._lookahead_ns = int(lookahead_s * NS_PER_S)
-        self._layers: list[tuple[Curve, int]] = []  # curve, when it began to fade in [ns]
+        self._layers: list[tuple[Curve, int, int]] = []  # curve, when it began to fade in and for how long [ns]
         self._current: ChunkCurve | None = None
         self.accepted_ns: int | None = None
 
@@ -104,11 +111,13 @@ class ChunkSchedule:
         if refused:
             return refused
         due_ns = now_ns + self._lookahead_ns
-        covered = self.target_at(now_ns)
-        if covered is None or covered.space != chunk.space:
-            self._layers = [(RestCurve(due_ns, *anchor, self._blend_ns / NS_PER_S), 0)] if anchor is not None else []
+        before = self.target_at(now_ns)
+        if before is None or before.space != chunk.space:
+            rest_s = self._blend_ns / NS_PER_S
+            self._layers = [(RestCurve(due_ns, *anchor, rest_s), 0, 0)] if anchor is not None else []
         self._current = ChunkCurve(chunk)
-        self._layers.append((self._current, due_ns))
+        fade_ns = self._fade_ns(due_ns, chunk.space) if self._layers else 0
+        self._layers.append((self._current, due_ns, fade_ns))
         del self._layers[:-MOST_LAYERS]
         self.accepted_ns = now_ns
         return None
@@ -121,12 +130,24 @@ class ChunkSchedule:
             return None
         space = current.chunk.space
         self._forget_faded(due_ns)
+        return Target(space, self._blended(due_ns, space), current.gripper_at(due_ns), current.chunk.start_ns)
+
+    def _blended(self, due_ns: int, space: ActionSpace) -> FloatArray:
         row = self._layers[0][0].at(due_ns)
-        for curve, fade_ns in self._layers[1:]:
-            part = 1.0 if self._blend_ns == 0 else smoothstep((due_ns - fade_ns) / self._blend_ns)
+        for curve, start_ns, fade_ns in self._layers[1:]:
+            part = 1.0 if fade_ns == 0 else smoothstep((due_ns - start_ns) / fade_ns)
             row = mix(row, curve.at(due_ns), part, space)
-        return Target(space, row, current.gripper_at(due_ns), current.chunk.start_ns)
+        return row
+
+    def _fade_ns(self, due_ns: int, space: ActionSpace) -> int:
+        """How long the chunk that begins now is faded in [ns]: longer, the wider the seam."""
+        assert self._current is not None
+        if self._blend_ns == 0:
+            return 0
+        gap = self._current.at(due_ns) - self._blended(due_ns, space)
+        seam_s = np.linalg.norm(gap[:3]) / SEAM_M_S if space == "ee_pose" else np.abs(gap).max() / SEAM_RAD_S
+        return max(self._blend_ns, min(int(seam_s * NS_PER_S), LONGEST_BLEND_NS))
 
     def _forget_faded(self, due_ns: int) -> None:
-        while len(self._layers) > 1 and due_ns - self._layers[1][1] >= self._blend_ns:
+        while len(self._layers) > 1 and due_ns - self._layers[1][1] >= self._layers[1][2]:
             del self._layers[0]

@@ -116,6 +116,7 @@ class Motion:
             zip(*(getattr(limits, name).tolist() for name in ("lower", "upper", "velocity", "acceleration", "jerk")), strict=True)
         )
         h = period_s / 3
+        self._sums = h * np.tril(np.ones((3, 3)))
         left = np.array([2, 1, 0]) * h
         self._jerks_of = np.linalg.inv(np.stack([np.full(3, h), h * h / 2 + h * left, h**3 / 6 + h * h / 2 * left + h * left**2 / 2]))
 
@@ -162,14 +163,12 @@ class Motion:
     def reaches(self, state: JointState, wanted: JointState) -> np.ndarray:
         """Which joints get from `state` to `wanted` in exactly one period within their limits, shape (joints,) of bool."""
         t, limits = self._period_s, self._limits
-        missing = np.stack(
-            [wanted.a - state.a, wanted.v - state.v - state.a * t, wanted.p - state.p - t * (state.v + 0.5 * t * state.a)]
-        )
+        missing = np.empty((3, len(state.p)))
+        missing[0] = wanted.a - state.a
+        missing[1] = wanted.v - state.v - t * state.a
+        step = wanted.p - state.p
+        missing[2] = step - t * state.v - (0.5 * t * t) * state.a
         jerks = self._jerks_of @ missing  # (phases, joints)
-        accelerations = state.a + np.cumsum(jerks, axis=0) * (t / 3)
-        return (
-            (np.abs(jerks).max(axis=0) <= limits.jerk)
-            & (np.abs(accelerations).max(axis=0) <= limits.acceleration)
-            & (np.abs(wanted.v) <= limits.velocity)
-            & (np.abs(wanted.p - state.p) <= limits.velocity * t)
-        )
+        accelerations = state.a + self._sums @ jerks
+        fits = (np.abs(jerks) <= limits.jerk) & (np.abs(accelerations) <= limits.acceleration)
+        return fits.all(axis=0) & (np.abs(wanted.v) <= limits.velocity) & (np.abs(step) <= limits.velocity * t)

@@ -143,7 +143,7 @@ class SafetyFilter:
         if speed > TIP_MARGIN * box.velocity_m_s:
             part = TIP_MARGIN * box.velocity_m_s / speed
             reference = self._references[0] + part * (reference - self._references[0])
-            reason = f"tip: {speed:.2f} m/s > {box.velocity_m_s:.2f} m/s"
+            reason = f"tip: {speed * self._period_s * 1e3:.0f} mm to its target, limit {box.velocity_m_s:.2f} m/s"
             tip = self._tip_at(reference)
         self._reference_tip = tip
         return reference, reason
@@ -234,10 +234,12 @@ class SafetyFilter:
         """Why the tip may not go on like this, judged now, once coasting, half-way to rest and at rest; "" if it may."""
         t, limit = self._period_s, self._spec.workspace.velocity_m_s
         tip = self._tip_at(proposed.p)
-        further = self._tip_at(proposed.p + t * np.array([brake.coasting for brake in brakes]))
-        speed = max(math.dist(tip, self._tip), math.dist(further, tip)) / t
+        speed = math.dist(tip, self._tip) / t
+        if speed > 0.5 * limit:
+            further = self._tip_at(proposed.p + t * np.array([brake.coasting for brake in brakes]))
+            speed = max(speed, math.dist(further, tip) / t)
         if speed > TIP_MARGIN * limit * 1.001:
-            return f"tip: {speed:.2f} m/s > {limit:.2f} m/s"
+            return f"tip: {speed:.2f} m/s, limit {limit:.2f} m/s"
         rest = self._tip_at(np.array([brake.rest for brake in brakes]))
         places = [rest]
         if speed > 0.5 * limit or self._outside_m(rest) > -NEAR_WALL_M:
@@ -247,7 +249,7 @@ class SafetyFilter:
                 places.append(half)
                 speed = max(math.dist(tip, half), math.dist(half, rest)) / (0.5 * stop_s)
                 if speed > TIP_MARGIN * limit:
-                    return f"tip: {speed:.2f} m/s > {limit:.2f} m/s while braking"
+                    return f"tip: {speed:.2f} m/s while braking, limit {limit:.2f} m/s"
         outside_m = max(self._outside_m(place) for place in places)
         if outside_m > max(self._outside_m(self._tip), BOX_SLACK_M):
             return f"tip could not stop inside the workspace: {outside_m * 1e3:.0f} mm beyond it"
@@ -256,12 +258,9 @@ class SafetyFilter:
     def _why_late(self, reference: FloatArray, late: FloatArray) -> str:
         at = int(np.argmax(late))
         name, limits = self._spec.joint_names[at], self._limits
-        speed = abs(reference[at] - self._state.p[at]) / self._period_s
-        if speed > limits.velocity[at]:
-            return f"{name}: {speed:.2f} rad/s > {limits.velocity[at]:.2f} rad/s"
         return (
-            f"{name}: {late[at] * 1e3:.1f} mrad behind its target within "
-            f"{limits.acceleration[at]:.1f} rad/s^2 and {limits.jerk[at]:.0f} rad/s^3"
+            f"{name}: {late[at] * 1e3:.1f} mrad to its target, limits {limits.velocity[at]:.2f} rad/s, "
+            f"{limits.acceleration[at]:.1f} rad/s^2, {limits.jerk[at]:.0f} rad/s^3"
         )
 
     def _take(self, state: JointState) -> None:
