@@ -39,7 +39,7 @@ def test_the_controller_commanded_last_owns_the_arm():
     made.post("forward", [1.0, 1.0])
     np.testing.assert_array_equal(made.update(0, HERE), [1.0, 1.0])
     made.post("trajectory", goal())
-    np.testing.assert_allclose(made.update(MS, HERE), HERE)  # sets out from where the arm is
+    np.testing.assert_array_equal(made.update(MS, HERE), HERE)  # sets out from where the arm is
     assert made.owner == "trajectory"
 
 
@@ -50,7 +50,7 @@ def test_an_owner_that_is_replaced_forgets_its_commands():
     made.post("forward", [1.0, 1.0])
     made.update(MS, HERE)
     made.post("trajectory", goal())
-    np.testing.assert_allclose(made.update(2 * MS, HERE), HERE)
+    np.testing.assert_array_equal(made.update(2 * MS, HERE), HERE)
 
 
 def test_a_configured_owner_refuses_the_others():

@@ -38,11 +38,18 @@ def controller(**options):
     return made
 
 
+def update(made, now_ns, measured):
+    """The set points at a time, which there must be."""
+    wanted = made.update(now_ns, measured)
+    assert wanted is not None
+    return wanted
+
+
 def follow(made, until_ms, step_ms=10, start_ms=0, measured=None):
     """Updates the controller up to `until_ms` after NOW; the arm follows perfectly unless `measured` is given."""
     wanted = HERE
     for ms in range(start_ms, until_ms + 1, step_ms):
-        wanted = made.update(NOW + ms * MS, wanted if measured is None else measured)
+        wanted = update(made, NOW + ms * MS, wanted if measured is None else measured)
     return wanted
 
 
@@ -61,8 +68,8 @@ def test_positions_alone_are_followed_on_a_line():
 def test_a_stamp_of_zero_starts_at_the_first_update():
     made = controller()
     made.command(goal(point(100, [1.0, 0.0])), NOW)
-    made.update(NOW + 500 * MS, HERE)
-    np.testing.assert_allclose(made.update(NOW + 550 * MS, HERE), [0.5, 0.0])
+    update(made, NOW + 500 * MS, HERE)
+    np.testing.assert_allclose(update(made, NOW + 550 * MS, HERE), [0.5, 0.0])
 
 
 def test_an_absolute_start_in_the_past_is_met_by_a_step():
@@ -102,7 +109,7 @@ def test_a_new_trajectory_replaces_the_old_one_at_once_from_the_reference():
     made.command(goal(point(100, [1.0, 0.0])), NOW)
     assert follow(made, 50)[0] == pytest.approx(0.5)
     made.command(goal(point(100, [0.0, 0.0])), NOW + 50 * MS)
-    jumps = [made.update(NOW + ms * MS, HERE)[0] for ms in (50, 100, 150)]
+    jumps = [update(made, NOW + ms * MS, HERE)[0] for ms in (50, 100, 150)]
     assert jumps == pytest.approx([0.5, 0.25, 0.0])
 
 
@@ -110,7 +117,7 @@ def test_without_the_option_a_new_trajectory_sets_out_from_the_measured_state():
     made = controller(interpolate_from_desired_state=False)
     made.command(goal(point(100, [1.0, 0.0])), NOW)
     measured = np.array([0.2, 0.0])
-    np.testing.assert_allclose(made.update(NOW, measured), measured)
+    np.testing.assert_allclose(update(made, NOW, measured), measured)
 
 
 def test_cmd_timeout_holds_the_measured_position():
@@ -259,6 +266,8 @@ def test_velocity_is_the_derivative_of_position(start, end, part):
     at = int(part * duration_ns)
     before, now, after = (interpolate(0, start, duration_ns, end, at + d) for d in (-step_ns, 0, step_ns))
     slope = (after.positions - before.positions) / (2 * step_ns / 1e9)
+    assert before.velocities is not None and now.velocities is not None and after.velocities is not None
+    assert now.accelerations is not None
     np.testing.assert_allclose(slope, now.velocities, atol=1e-4)
     bend = (after.velocities - before.velocities) / (2 * step_ns / 1e9)
     np.testing.assert_allclose(bend, now.accelerations, atol=1e-3)

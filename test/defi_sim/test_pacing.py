@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defi_sim.pacing import MAX_CATCH_UP_S, Pacer
+from defi_sim.pacing import MAX_CATCH_UP_S, Pacer, every
 
 STEP_S = 0.002
 
@@ -36,3 +36,9 @@ def test_the_real_time_factor_tells_of_time_given_up():
     for tick in range(1, 32):
         pacer.due(tick * 0.04)
     assert pacer.real_time_factor == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(("rate_hz", "count"), [(200.0, 200), (30.0, 30), (50.0, 50), (1000.0, 200)])
+def test_every_is_true_as_often_as_asked_but_at_most_once_a_call(rate_hz, count):
+    due = every(0.005, rate_hz)
+    assert sum(due() for _ in range(200)) == count

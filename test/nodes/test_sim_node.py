@@ -2,6 +2,7 @@
 
 import os
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from control_msgs.action import FollowJointTrajectory, GripperCommand, ParallelG
 from control_msgs.msg import GripperCommand as GripperCommandMessage  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from geometry_msgs.msg import PoseStamped  # noqa: E402
-from rclpy.action import ActionClient  # noqa: E402
+from rclpy.action.client import ActionClient  # noqa: E402
 from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image, JointState  # noqa: E402
@@ -50,8 +51,10 @@ class Graph:
     def __init__(self):
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=int(os.environ.get("ROS_DOMAIN_ID", "0")))
-        self.sim = SimNode(context=self.context, parameters={"robot": "franka", "autostart": False})
-        self.client = Node("client", context=self.context)
+        namespace = f"test_sim_{os.getpid()}"  # apart from whatever else runs on this machine
+        parameters = {"robot": "franka", "autostart": False}
+        self.sim = SimNode(context=self.context, namespace=namespace, parameters=parameters)
+        self.client = Node("client", context=self.context, namespace=namespace)
         self.executor = make_executor(self.context)
         self.executor.add_node(self.sim)
         self.executor.add_node(self.client)
@@ -90,7 +93,7 @@ class Graph:
     def joints(self):
         return np.array(self.newest("joint_states").position[:7])
 
-    def result(self, future, what):
+    def result(self, future, what) -> Any:
         self.spin_until(future.done, what)
         return future.result()
 
@@ -344,6 +347,6 @@ def test_another_arm_cannot_be_simulated(graph, tmp_path):
     path.write_text(text)
     other = SimNode(context=graph.context, namespace="other", parameters={"robot": str(path), "autostart": False})
     assert not other.bring_up()
-    assert "other_joint1" in other.failure
-    assert "expected those of the Franka Panda" in other.failure
+    assert "other_joint1" in str(other.failure)
+    assert "expected those of the Franka Panda" in str(other.failure)
     other.destroy_node()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 # A stall longer than this is not caught up [s]: the arm would race through what it missed, and a host that is too slow
 # would fall behind further with every attempt.
 MAX_CATCH_UP_S = 0.02
@@ -45,3 +47,18 @@ class Pacer:
             self.real_time_factor = self._report_steps * self._timestep_s / elapsed_s
             self._report_from_s = now_s
             self._report_steps = 0
+
+
+def every(slice_s: float, rate_hz: float) -> Callable[[], bool]:
+    """A function to call once a slice that is true `rate_hz` times a second, or as often as it is called."""
+    progress = 0.0
+
+    def due() -> bool:
+        nonlocal progress
+        progress += slice_s * rate_hz
+        if progress < 1.0 - 1e-9:
+            return False
+        progress = min(progress - 1.0, 1.0)
+        return True
+
+    return due

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from defi_models.contract import FloatArray
 from defi_sim.controllers import EmulatedArm, GripperController, JointTrajectoryController
 from defi_sim.oracle import Outcome, TaskOracle
+from defi_sim.pacing import every
 from defi_sim.world import World
+
+SLICE_S = 0.005  # the controllers' period; a physics step is 2 ms, so slices take 2 or 3 of them
+# Reading the whole scene takes 0.15 ms; what tasks ask for lasts longer than this.
+ORACLE_RATE_HZ = 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ class Simulation:
         self.arm = arm
         self.gripper = gripper
         self.oracle = oracle
+        self._look = every(SLICE_S, ORACLE_RATE_HZ)
         self._requests: deque[Callable[[int], None]] = deque()
 
     def request(self, work: Callable[[int], None]) -> None:
@@ -60,7 +66,7 @@ class Simulation:
         if opening is not None:
             world.command_gripper(opening)
         world.step(steps)
-        outcome = self.oracle.check(world.scene()) if self.oracle.watching else None
+        outcome = self.oracle.check(world.scene()) if self.oracle.watching and self._look() else None
         elapsed_s = steps * world.TIMESTEP_S
         finger_m_s = (self.gripper.position_m - before_m) / elapsed_s if steps else 0.0
         return Readings(

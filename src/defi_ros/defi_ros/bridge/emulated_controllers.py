@@ -18,6 +18,7 @@ from defi_models.contract import NS_PER_S
 from defi_ros.bridge import qos
 from defi_ros.bridge.convert import float_array, to_ns
 from defi_ros.bridge.lifecycle import DefiNode
+from defi_ros.robot import RobotFile
 from defi_sim.controllers import (
     CommandRefusedError,
     ErrorCode,
@@ -81,6 +82,16 @@ def _point_to(positions: np.ndarray, velocities: np.ndarray | None = None) -> Jo
 def goal_id_of(handle: Any) -> str:
     """The goal's UUID as text."""
     return bytes(handle.goal_id.uuid).hex()
+
+
+def endpoint_names(robot: RobotFile) -> dict[str, str]:
+    """The usual names, except where the robot file gives the controller that moves it another."""
+    names = dict(ENDPOINTS)
+    if robot.driver.topic:
+        names[robot.driver.kind] = robot.driver.topic
+    if robot.gripper.action and robot.gripper.kind in names:
+        names[robot.gripper.kind] = robot.gripper.action
+    return names
 
 
 class EmulatedControllers:

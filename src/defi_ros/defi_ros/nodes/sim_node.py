@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from itertools import cycle
 
 from rclpy.task import Future
 from rosgraph_msgs.msg import Clock
@@ -18,7 +18,13 @@ from defi_msgs.msg import Instruction, TaskOutcome
 from defi_msgs.srv import ResetSim
 from defi_ros.bridge import qos
 from defi_ros.bridge.convert import to_stamp
-from defi_ros.bridge.emulated_controllers import CARTESIAN, ENDPOINTS, FORWARD, TRAJECTORY, EmulatedControllers
+from defi_ros.bridge.emulated_controllers import (
+    CARTESIAN,
+    FORWARD,
+    TRAJECTORY,
+    EmulatedControllers,
+    endpoint_names,
+)
 from defi_ros.bridge.lifecycle import DefiNode, run
 from defi_ros.bridge.simulated_sensors import JOINTS, SimulatedSensors
 from defi_ros.control.kinematics import Kinematics
@@ -33,11 +39,10 @@ from defi_sim.controllers import (
 )
 from defi_sim.description import ARM_JOINTS, TIP_FRAME, robot_description
 from defi_sim.oracle import TaskOracle
-from defi_sim.pacing import Pacer
-from defi_sim.simulation import Readings, Simulation
+from defi_sim.pacing import Pacer, every
+from defi_sim.simulation import SLICE_S, Readings, Simulation
 from defi_sim.world import World
 
-SLICE_S = 0.005  # the controllers' period; a physics step is 2 ms, so slices take 2 or 3 of them
 SWITCH_INTERVAL_S = 0.0005  # Python's default of 5 ms would let one thread delay another by a whole slice
 SLOW_BELOW = 0.9  # real-time factor that is reported as a trouble
 
@@ -71,7 +76,7 @@ class SimNode(DefiNode):
         self._cameras = tuple(robot.cameras)
         self._simulation, trajectory = self._build(robot)
         self._try_renderer()
-        self._endpoints = EmulatedControllers(self, self._simulation, trajectory, JOINTS, _names(robot))
+        self._endpoints = EmulatedControllers(self, self._simulation, trajectory, JOINTS, endpoint_names(robot))
         self._sensors = SimulatedSensors(self, self._cameras)
         self._outcomes = self.say("task_outcome", TaskOutcome, qos.EVENTS)
         self._time_topic = None if robot.sim.real_time else self.say("/clock", Clock, qos.COMMANDS)
@@ -103,6 +108,7 @@ class SimNode(DefiNode):
         """Starts physics and rendering."""
         self._sensors.tell_description()
         self._time_ns = self.now_ns()
+        self._fast_steps = cycle((2, 3))  # of 2 ms: a slice on average
         self._pacer = Pacer(World.TIMESTEP_S, time.monotonic())
         self.start_worker("physics", self._run_physics)
         self.start_worker("rendering", self._run_rendering)
@@ -133,8 +139,8 @@ class SimNode(DefiNode):
     # Physics thread --------------------------------------------------------------------------------------------------
 
     def _run_physics(self, stop: threading.Event) -> None:
-        states = _every(SLICE_S, self._settings.joint_state_rate_hz)
-        scenes = _every(SLICE_S, self._settings.scene_rate_hz)
+        states = every(SLICE_S, self._settings.joint_state_rate_hz)
+        scenes = every(SLICE_S, self._settings.scene_rate_hz)
         due_s = time.monotonic()
         while not stop.is_set():
             steps = self._steps_due()
@@ -150,7 +156,7 @@ class SimNode(DefiNode):
         if self._settings.real_time:
             self._time_ns = self.now_ns()
             return self._pacer.due(time.monotonic())
-        steps = round(SLICE_S / World.TIMESTEP_S)
+        steps = next(self._fast_steps)
         self._time_ns += round(steps * World.TIMESTEP_S * NS_PER_S)
         self._pacer.count(time.monotonic(), steps)
         return steps
@@ -217,31 +223,6 @@ class SimNode(DefiNode):
         response.reason = await done
         response.ok = not response.reason
         return response
-
-
-def _names(robot: RobotFile) -> dict[str, str]:
-    """The usual names, except where the robot file gives the controller that moves it another."""
-    names = dict(ENDPOINTS)
-    if robot.driver.topic:
-        names[robot.driver.kind] = robot.driver.topic
-    if robot.gripper.action and robot.gripper.kind in names:
-        names[robot.gripper.kind] = robot.gripper.action
-    return names
-
-
-def _every(slice_s: float, rate_hz: float) -> Callable[[], bool]:
-    """A function to call once a slice that is true `rate_hz` times a second, or as often as it is called."""
-    progress = 0.0
-
-    def due() -> bool:
-        nonlocal progress
-        progress += slice_s * rate_hz
-        if progress < 1.0 - 1e-9:
-            return False
-        progress = min(progress - 1.0, 1.0)
-        return True
-
-    return due
 
 
 def main() -> None:
