@@ -12,8 +12,8 @@ from defi_sim.scene import BLOCK_HALF_SIZES, BLOCKS, DOOR_TRAVEL, DRAWER_TRAVEL,
 from defi_sim.state import CONTACT_PARTNERS, SceneState
 from defi_sim.task import Task
 
-# Where blocks lie: clear of the open drawer, of the door's handle and of the arm's base [m].
-BLOCK_ZONE_X, BLOCK_ZONE_Y = (0.35, 0.48), (-0.30, 0.03)
+# Where blocks lie [m]: the hand, 10 cm to each side, has room between them and the open drawer and the door's handle.
+BLOCK_ZONE_X, BLOCK_ZONE_Y = (0.335, 0.42), (-0.38, -0.05)
 BLOCK_SPACING_M = 0.105
 ARM_ZONE_LOW, ARM_ZONE_HIGH = np.array([0.36, -0.16, 0.22]), np.array([0.52, 0.16, 0.36])
 ARM_TILT_RAD, ARM_YAW_RAD = 0.06, 0.25
@@ -158,16 +158,14 @@ def _draw_blocks(rng: np.random.Generator) -> dict[str, FloatArray]:
         gaps = np.linalg.norm(places[:, None] - places[None], axis=-1)[np.triu_indices(len(BLOCKS), 1)]
         if gaps.min() >= BLOCK_SPACING_M:
             yaws = rng.uniform(-math.pi / 2, math.pi / 2, len(BLOCKS))
-            return {
-                name: block_pose(name, x, y, yaw) for name, (x, y), yaw in zip(BLOCKS, places, yaws, strict=True)
-            }
+            return {name: block_pose(name, x, y, yaw) for name, (x, y), yaw in zip(BLOCKS, places, yaws, strict=True)}
     raise DefiError(
         f"blocks: got none of {MAX_DRAWS} draws with {BLOCK_SPACING_M} m between blocks, expected one; enlarge BLOCK_ZONE"
     )
 
 
 def at_start(state: SceneState, drawn: Start) -> Start:
-    """`drawn` with fixtures and blocks where `state` has them."""
+    """`drawn` with fixtures and blocks where `state` has them; a block that was held there falls."""
     return replace(
         drawn,
         desk=state.values["desk"],

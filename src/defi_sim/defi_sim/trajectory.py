@@ -17,8 +17,8 @@ MAX_TURN_RAD_S = 1.4
 MAX_KNOT_TURN_RAD = 0.5
 GRIPPER_TRAVEL_S = 0.4  # full travel of the fingers
 GRID_S = 0.01
-# Width of the smoothing window [s]: corners are rounded over this time, so at 0.3 m/s by about a centimetre.
-BLEND_S = 0.28
+# Width of the smoothing window [s]: corners are rounded over this time, so at 0.2 m/s by about a centimetre; the arm accelerates at most at half of its limits.
+BLEND_S = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,9 @@ class Route:
             ContractError: the speed is not within 0..`MAX_SPEED_M_S`.
         """
         if not 0.0 < speed_m_s <= MAX_SPEED_M_S:
-            raise ContractError(f"route: got a speed of {speed_m_s} m/s, expected more than 0 and at most {MAX_SPEED_M_S}")
+            raise ContractError(
+                f"route: got a speed of {speed_m_s} m/s, expected more than 0 and at most {MAX_SPEED_M_S}"
+            )
         target = np.array(pose, dtype=np.float64)
         if target[3:] @ self._poses[-1][3:] < 0:
             target[3:] *= -1.0
