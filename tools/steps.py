@@ -32,8 +32,8 @@ CAUSES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"No matching distribution found for (?P<what>\S+)",
-        "no package {what} for this Python {python} on this machine; "
-        "use another Python: `make setup PYTHON=python3.11`",
+        "pip found no package {what} for Python {python} on this machine; check the network, "
+        "or use another Python: `make setup PYTHON=python3.11`",
     ),
     (
         r"Python\.h: No such file|Could NOT find Python3",
