@@ -159,7 +159,7 @@ class SafetyFilter:
             brakes = motion.brakes(proposed)
         proposed, tip_reason = self._kept_in_workspace(proposed, brakes)
         late = np.abs(proposed.p - reference)
-        reason = tip_reason or reason
+        reason = reason or tip_reason
         if not reason and late.max() > REACHED_RAD:
             reason = self._why_late(reference, late)
         self._take(proposed)
@@ -175,7 +175,9 @@ class SafetyFilter:
         jumped = (np.abs(reference - last) > 1.5 * t * limits.velocity) | (np.abs(velocity) > 1.5 * limits.velocity)
         top = CATCH_UP * limits.velocity
         velocity = np.where(jumped, 0.0, np.minimum(np.maximum(velocity, -top), top))
-        acceleration = np.minimum(np.maximum(acceleration, -limits.acceleration), limits.acceleration)
+        # An acceleration that could not be taken back before the velocity limit is no state to arrive in.
+        most = np.minimum(limits.acceleration, np.sqrt(2 * limits.jerk * (limits.velocity - np.abs(velocity))))
+        acceleration = np.minimum(np.maximum(acceleration, -0.99 * most), 0.99 * most)
         return JointState(reference, velocity, np.where(jumped, 0.0, acceleration))
 
     def _catching_up(self, wanted: JointState) -> JointState:
@@ -189,6 +191,7 @@ class SafetyFilter:
         problem.current_position = start.p - wanted.p + wanted.v * t
         problem.current_velocity = start.v - wanted.v
         problem.current_acceleration = start.a
+        problem.target_acceleration = wanted.a
         problem.max_velocity = limits.velocity - wanted.v
         problem.min_velocity = -limits.velocity - wanted.v
         problem.max_acceleration = limits.acceleration
