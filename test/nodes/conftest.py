@@ -20,7 +20,7 @@ from sensor_msgs.msg import Image, JointState  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
 from defi_ros.bridge import qos  # noqa: E402
-from defi_ros.bridge.convert import image_to, to_stamp  # noqa: E402
+from defi_ros.bridge.convert import image_to, scene_to, to_stamp  # noqa: E402
 from defi_ros.bridge.lifecycle import DefiNode, make_executor  # noqa: E402
 
 JOINTS = [f"panda_joint{number}" for number in range(1, 8)]
@@ -97,12 +97,13 @@ class FakeRobot:
         self.positions = np.array([*HOME, 0.04])
         self.silent: set[str] = set()
         self.image = np.zeros((128, 128, 3), dtype=np.uint8)
-        self.follow: Callable[[], Any] | None = None
+        self.scene: dict[str, Any] | None = None
         self._joints = self.node.create_publisher(JointState, "joint_states", qos.STREAM)
         self._cameras = {
             name: self.node.create_publisher(Image, f"camera/{name}/image_raw", qos.IMAGES)
             for name in ("static", "wrist")
         }
+        self._scene = self.node.create_publisher(JointState, "scene_state", qos.STREAM)
         self._description = self.node.create_publisher(String, "robot_description", qos.LATCHED)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fake_robot", daemon=True)
@@ -124,6 +125,8 @@ class FakeRobot:
                 message.velocity = [0.0] * len(self.joint_names)
                 message.header.stamp = stamp
                 self._joints.publish(message)
+            if self.scene is not None and tick % 7 == 3:
+                self._scene.publish(scene_to(self.scene, self.node.get_clock().now().nanoseconds))
             if tick % 7 == 0:
                 now_ns = self.node.get_clock().now().nanoseconds
                 for name, publisher in self._cameras.items():
