@@ -44,6 +44,7 @@ class Attempt:
     timeout_s: float
     started_s: float
     phase: Phase = Phase.ASKING
+    asked: bool = False
     phase_since_s: float = 0.0
     ended_s: float = 0.0
     not_policy_since_s: float | None = None
@@ -130,7 +131,7 @@ class TaskNode(DefiNode):
         attempt = Attempt(goal, uuid.uuid4().hex, instruction, timeout_s, now_s, phase_since_s=now_s)
         self._attempt = attempt
         self.get_logger().info(f"task {attempt.instruction!r}: asking for authority")
-        self._ask(SetAuthority.Request.POLICY, attempt, self._granted)
+        self._ask_for_policy(attempt)
 
     def _why_not(self, request: RunTask.Goal) -> str | None:
         if self.state != "active":
@@ -143,8 +144,6 @@ class TaskNode(DefiNode):
             return (
                 f"refused: the task {self._attempt.instruction!r} is running, expected one at a time. Cancel it first."
             )
-        if not self._authority.service_is_ready() or self._bridge_lost():
-            return "refused: no arm bridge is heard on control_state and set_authority. Start arm_bridge_node first."
         return None
 
     def _cancel(self, goal: Any) -> CancelResponse:
@@ -182,6 +181,12 @@ class TaskNode(DefiNode):
         if answered is not None:
             future.add_done_callback(lambda done: answered(attempt, done.result()))
 
+    def _ask_for_policy(self, attempt: Attempt) -> None:
+        """Asks once the bridge is heard: a graph that has just come up takes a moment to find itself."""
+        if self._authority.service_is_ready() and not self._bridge_lost():
+            attempt.asked = True
+            self._ask(SetAuthority.Request.POLICY, attempt, self._granted)
+
     def _granted(self, attempt: Attempt, answer: SetAuthority.Response | None) -> None:
         if attempt is not self._attempt or attempt.phase != Phase.ASKING or answer is None:
             return
@@ -213,11 +218,17 @@ class TaskNode(DefiNode):
             if at_rest or self._bridge_lost() or now_s - attempt.phase_since_s > REST_TIMEOUT_S:
                 self._finish()
             return
+        if not attempt.asked:
+            self._ask_for_policy(attempt)
         reason = self._why_over(attempt, now_s)
         if reason is not None:
             self._end(False, reason)
 
     def _why_over(self, attempt: Attempt, now_s: float) -> str | None:
+        if not attempt.asked:
+            if now_s - attempt.phase_since_s <= ANSWER_TIMEOUT_S:
+                return None
+            return "no arm bridge is heard on control_state and set_authority. Start arm_bridge_node first."
         if self._bridge_lost() or self._heard is None:
             silence_s = now_s - self._heard_s
             return f"lost the arm bridge: nothing heard on control_state for {silence_s:.1f} s"
