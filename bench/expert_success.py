@@ -7,13 +7,16 @@ import sys
 import time
 
 import numpy as np
+
 from defi_sim.demonstrations import demonstrate, execute
 from defi_sim.experts import plan
 from defi_sim.tasks import TASKS, task_named
 from defi_sim.world import World
 
 
-def measure(world: World, name: str, episodes: int, noise_m: float, render: bool) -> tuple[int, float, float, list[int]]:
+def measure(
+    world: World, name: str, episodes: int, noise_m: float, render: bool
+) -> tuple[int, float, float, list[int]]:
     """Successes, mean wall time [s], mean length [s] and failed seeds of one task."""
     task, failed, lengths = task_named(name), [], []
     began = time.perf_counter()

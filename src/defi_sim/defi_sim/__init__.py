@@ -3,6 +3,6 @@
 
 def robot_description() -> str:
     """The URDF of the simulated Franka Panda; see `defi_sim.description`."""
-    from defi_sim.description import robot_description as read  # noqa: PLC0415  importing the package imports nothing
+    from defi_sim.description import robot_description as read
 
     return read()

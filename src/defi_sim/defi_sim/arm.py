@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from xml.etree import ElementTree
-from xml.etree.ElementTree import Element, SubElement
+from xml.etree.ElementTree import Element
 
 from defi_sim.description import ARM_JOINTS, FINGER_JOINTS, TIP_FRAME, collision_mesh, robot_description
+from defi_sim.mjcf import add, section
 
 ROBOT_CONTACT = {"contype": "1", "conaffinity": "6"}
 NO_CONTACT = {"contype": "0", "conaffinity": "0"}
@@ -30,9 +31,9 @@ def add_arm(world: Element, root: Element) -> None:
     """Adds the Panda, its hand and its servos to the MJCF document `root`, based at the origin of `world`."""
     urdf = ElementTree.fromstring(robot_description())
     links = {link.get("name", ""): link for link in urdf.iter("link")}
-    asset, actuators = _section(root, "asset"), _section(root, "actuator")
+    asset, actuators = section(root, "asset"), section(root, "actuator")
     for mesh in (*(f"link{number}" for number in range(8)), "hand", "finger"):
-        SubElement(asset, "mesh", name=mesh, file=str(collision_mesh(mesh)))
+        add(asset, "mesh", name=mesh, file=str(collision_mesh(mesh)))
     joints = {joint.get("name", ""): joint for joint in urdf.iter("joint")}
 
     parent = _add_link(world, links["panda_link0"], "link0", None)
@@ -44,11 +45,6 @@ def add_arm(world: Element, root: Element) -> None:
     for name, link, side in zip(FINGER_JOINTS, ("panda_leftfinger", "panda_rightfinger"), (1.0, -1.0), strict=True):
         _add_finger(hand, links[link], joints[name], side)
     _add_gripper_servo(root, actuators)
-
-
-def _section(root: Element, tag: str) -> Element:
-    found = root.find(tag)
-    return SubElement(root, tag) if found is None else found
 
 
 def _pose(joint: Element | None) -> dict[str, str]:
@@ -68,9 +64,9 @@ def _pose(joint: Element | None) -> dict[str, str]:
 
 
 def _add_link(parent: Element, link: Element, mesh: str, joint: Element | None) -> Element:
-    body = SubElement(parent, "body", name=link.get("name", ""), gravcomp="1", **_pose(joint))
+    body = add(parent, "body", name=link.get("name", ""), gravcomp="1", **_pose(joint))
     _add_inertia(body, link)
-    SubElement(body, "geom", type="mesh", mesh=mesh, material="arm", **NO_CONTACT)
+    add(body, "geom", type="mesh", mesh=mesh, material="arm", **NO_CONTACT)
     return body
 
 
@@ -82,7 +78,7 @@ def _add_inertia(body: Element, link: Element) -> None:
     if mass is None or origin is None or inertia is None:
         return
     terms = " ".join(inertia.get(term, "0") for term in ("ixx", "iyy", "izz", "ixy", "ixz", "iyz"))
-    SubElement(body, "inertial", pos=origin.get("xyz", "0 0 0"), mass=mass.get("value", "0"), fullinertia=terms)
+    add(body, "inertial", pos=origin.get("xyz", "0 0 0"), mass=mass.get("value", "0"), fullinertia=terms)
 
 
 def _limit(joint: Element) -> Element:
@@ -94,7 +90,7 @@ def _limit(joint: Element) -> Element:
 def _add_servo(body: Element, actuators: Element, joint: Element, index: int) -> None:
     limit, name = _limit(joint), joint.get("name", "")
     travel = f"{limit.get('lower')} {limit.get('upper')}"
-    SubElement(
+    add(
         body,
         "joint",
         name=name,
@@ -104,7 +100,7 @@ def _add_servo(body: Element, actuators: Element, joint: Element, index: int) ->
         damping=str(JOINT_DAMPING_NM_S_RAD),
     )
     effort = float(limit.get("effort", "0"))
-    SubElement(
+    add(
         actuators,
         "position",
         name=name,
@@ -117,20 +113,20 @@ def _add_servo(body: Element, actuators: Element, joint: Element, index: int) ->
 
 
 def _add_hand(flange: Element, links: dict[str, Element], joints: dict[str, Element]) -> Element:
-    mount = SubElement(flange, "body", name="panda_link8", **_pose(joints["panda_joint8"]))
-    hand = SubElement(mount, "body", name="panda_hand", gravcomp="1", **_pose(joints["panda_hand_joint"]))
+    mount = add(flange, "body", name="panda_link8", **_pose(joints["panda_joint8"]))
+    hand = add(mount, "body", name="panda_hand", gravcomp="1", **_pose(joints["panda_hand_joint"]))
     _add_inertia(hand, links["panda_hand"])
-    SubElement(hand, "geom", type="mesh", mesh="hand", material="hand", **NO_CONTACT)
+    add(hand, "geom", type="mesh", mesh="hand", material="hand", **NO_CONTACT)
     # A box around the hand's body, from its measures in the mesh: 0.204 m wide, 0.063 m thick, up to 0.066 m.
-    SubElement(hand, "geom", type="box", pos="0 0 0.03", size="0.03 0.1 0.036", group="3", **ROBOT_CONTACT)
-    SubElement(hand, "site", name=TIP_FRAME, size="0.005", group="4", **_pose(joints["panda_hand_tcp_joint"]))
+    add(hand, "geom", type="box", pos="0 0 0.03", size="0.03 0.1 0.036", group="3", **ROBOT_CONTACT)
+    add(hand, "site", name=TIP_FRAME, size="0.005", group="4", **_pose(joints["panda_hand_tcp_joint"]))
     return hand
 
 
 def _add_finger(hand: Element, link: Element, joint: Element, side: float) -> None:
-    finger = SubElement(hand, "body", name=link.get("name", ""), gravcomp="1", **_pose(joint))
-    SubElement(finger, "inertial", pos="0 0 0.03", mass="0.015", diaginertia="1e-5 1e-5 1e-5")
-    SubElement(
+    finger = add(hand, "body", name=link.get("name", ""), gravcomp="1", **_pose(joint))
+    add(finger, "inertial", pos="0 0 0.03", mass="0.015", diaginertia="1e-5 1e-5 1e-5")
+    add(
         finger,
         "joint",
         name=joint.get("name", ""),
@@ -141,9 +137,9 @@ def _add_finger(hand: Element, link: Element, joint: Element, side: float) -> No
         damping="5",
     )
     turned = "1 0 0 0" if side > 0 else "0 0 0 1"
-    SubElement(finger, "geom", type="mesh", mesh="finger", material="finger", quat=turned, **NO_CONTACT)
+    add(finger, "geom", type="mesh", mesh="finger", material="finger", quat=turned, **NO_CONTACT)
     # The rubber tip as in the URDF, drawn out upwards over the finger's length so that handles cannot slip past it.
-    SubElement(
+    add(
         finger,
         "geom",
         name=f"{link.get('name', '')}_tip",
@@ -159,14 +155,12 @@ def _add_finger(hand: Element, link: Element, joint: Element, side: float) -> No
 
 
 def _add_gripper_servo(root: Element, actuators: Element) -> None:
-    fixed = SubElement(_section(root, "tendon"), "fixed", name="gripper")
+    fixed = add(section(root, "tendon"), "fixed", name="gripper")
     for name in FINGER_JOINTS:
-        SubElement(fixed, "joint", joint=name, coef="0.5")
-    equal = _section(root, "equality")
-    SubElement(
-        equal, "joint", joint1=FINGER_JOINTS[0], joint2=FINGER_JOINTS[1], solimp="0.95 0.99 0.001", solref="0.005 1"
-    )
-    SubElement(
+        add(fixed, "joint", joint=name, coef="0.5")
+    equal = section(root, "equality")
+    add(equal, "joint", joint1=FINGER_JOINTS[0], joint2=FINGER_JOINTS[1], solimp="0.95 0.99 0.001", solref="0.005 1")
+    add(
         actuators,
         "position",
         name="gripper",

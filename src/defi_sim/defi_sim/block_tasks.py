@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from defi_models.contract import FloatArray
-from defi_sim.scene import BLOCK_HALF_SIZES, BLOCKS, DRAWER_TRAVEL
+from defi_sim.scene import BLOCKS, DRAWER_TRAVEL
 from defi_sim.state import SceneState
 from defi_sim.task import Task
 
@@ -16,10 +16,10 @@ PUSHED_M = 0.10
 ROTATED_RAD = math.radians(60.0)
 DRAWER_OPEN_M = 0.75 * DRAWER_TRAVEL
 # Where the gripper can work on a block on the table [m].
-REACH_X, REACH_Y = (0.30, 0.52), (-0.42, 0.10)
+REACH_X, REACH_Y = (0.27, 0.435), (-0.46, -0.03)
 GRASP_CLEARANCE_M = 0.085  # to the next block: open fingers reach 5.5 cm from the middle
 # A pushed block goes up to 17 cm; the open drawer begins at y = 0.07 and a block's corner is 5 cm from its middle.
-PUSH_TRAVEL_M, PUSH_LEFT_FROM_Y, PUSH_RIGHT_FROM_Y = 0.17, -0.14, -0.26
+PUSH_TRAVEL_M, PUSH_LEFT_FROM_Y, PUSH_RIGHT_FROM_Y = 0.17, -0.15, -0.28
 PUSH_LANE_M = 0.095
 
 
@@ -49,7 +49,7 @@ def on_table(scene: SceneState, block: str) -> bool:
     """Whether a block lies on the table with nothing on it, where the gripper can work."""
     x, y = scene.block(block)[:2]
     free = scene.touching(block) <= {"table", "desk"} and "table" in scene.touching(block)
-    return free and REACH_X[0] <= x <= REACH_X[1] and REACH_Y[0] <= y <= REACH_Y[1]
+    return free and bool(REACH_X[0] <= x <= REACH_X[1] and REACH_Y[0] <= y <= REACH_Y[1])
 
 
 def graspable(scene: SceneState, block: str) -> bool:
@@ -128,7 +128,6 @@ def _colour_tasks(block: str) -> tuple[Task, ...]:
             (f"lift the {colour} block", f"pick up the {colour} block", f"grasp the {colour} block and lift it up"),
             lambda start, now: _lifted(block, start, now),
             lambda start: graspable(start, block),
-            block,
         )
     ]
     for side, direction in (("left", 1.0), ("right", -1.0)):
@@ -143,7 +142,6 @@ def _colour_tasks(block: str) -> tuple[Task, ...]:
                 ),
                 lambda start, now, direction=direction: _pushed(block, direction, start, now),
                 lambda start, direction=direction: _push_feasible(block, direction, start),
-                block,
             )
         )
         tasks.append(
@@ -157,7 +155,6 @@ def _colour_tasks(block: str) -> tuple[Task, ...]:
                 ),
                 lambda start, now, direction=direction: _rotated(block, direction, start, now),
                 lambda start: graspable(start, block),
-                block,
             )
         )
     return tuple(tasks)
@@ -194,8 +191,3 @@ BLOCK_TASKS: tuple[Task, ...] = (
         _unstack_feasible,
     ),
 )
-
-
-def block_half_height(block: str) -> float:
-    """Half the height of a block [m]."""
-    return BLOCK_HALF_SIZES[block][2]

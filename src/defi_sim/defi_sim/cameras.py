@@ -1,10 +1,14 @@
 """Cameras of the simulated scene, drawn off screen from a copy of the state so that physics may go on meanwhile."""
 
+# pyright: reportAttributeAccessIssue=false
+# MuJoCo's compiled modules carry no type information.
+
 from __future__ import annotations
 
 import os
 import sys
 import threading
+from ctypes.util import find_library
 from types import TracebackType
 
 import numpy as np
@@ -13,11 +17,12 @@ import numpy.typing as npt
 from defi_models.contract import ConfigError
 
 if sys.platform.startswith("linux") and "MUJOCO_GL" not in os.environ and not os.environ.get("DISPLAY"):
-    os.environ["MUJOCO_GL"] = "egl"
+    # MuJoCo reads it when it is imported; EGL is the quicker of the two that need no display.
+    os.environ["MUJOCO_GL"] = "egl" if find_library("EGL") or not find_library("OSMesa") else "osmesa"
 
-import mujoco  # noqa: E402  it reads MUJOCO_GL when it is imported
+import mujoco
 
-from defi_sim.style import light_up  # noqa: E402
+from defi_sim.style import light_up
 
 CAMERAS = ("static", "wrist")
 

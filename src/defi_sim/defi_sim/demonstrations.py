@@ -6,7 +6,7 @@ The labels stay free of the disturbance, so that a learner sees how to come back
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,7 +86,9 @@ def displaced(pose: FloatArray, offset: FloatArray) -> FloatArray:
     """`pose`, shape (7,), moved and turned by a small `offset`, shape (6,), in the base frame."""
     x, y, z = offset[3:] / 2.0
     a, b, c, w = pose[3:]
-    turned = np.array([a + x * w + y * c - z * b, b - x * c + y * w + z * a, c + x * b - y * a + z * w, w - x * a - y * b - z * c])
+    turned = np.array(
+        [a + x * w + y * c - z * b, b - x * c + y * w + z * a, c + x * b - y * a + z * w, w - x * a - y * b - z * c]
+    )
     return np.concatenate([pose[:3] + offset[:3], turned / np.linalg.norm(turned)])
 
 
@@ -111,7 +113,9 @@ def execute(world: World, trajectory: Trajectory, rng: np.random.Generator, nois
         pass
 
 
-def _ticks(world: World, trajectory: Trajectory, rng: np.random.Generator, noise_m: float, duration_s: float):
+def _ticks(
+    world: World, trajectory: Trajectory, rng: np.random.Generator, noise_m: float, duration_s: float
+) -> Iterator[tuple[int, float]]:
     """Yields the time since the start before each command, then commands and advances physics by one control step."""
     follower, disturbance = Follower(world), Disturbance(rng, noise_m, 1.0 / CONTROL_HZ)
     steps = round(1.0 / CONTROL_HZ / world.TIMESTEP_S)
@@ -156,7 +160,9 @@ def demonstrate(
             rows.append(
                 (t_s, world.joint_positions(), world.ee_pose(), world.gripper_opening(), *trajectory.sample(t_s))
             )
-    times_s, joints, poses, gripper, target_pose, target_gripper = (np.array(column) for column in zip(*rows, strict=True))
+    times_s, joints, poses, gripper, target_pose, target_gripper = (
+        np.array(column) for column in zip(*rows, strict=True)
+    )
     end = world.scene()
     return Demonstration(
         task=asked.name,

@@ -17,9 +17,7 @@ def _moved(name: str, distance_m: float, start: SceneState, now: SceneState) -> 
     return moved >= distance_m if distance_m > 0 else moved <= distance_m
 
 
-def _travel_task(
-    name: str, group: str, distance_m: float, travel_m: float, instructions: tuple[str, ...]
-) -> Task:
+def _travel_task(name: str, group: str, distance_m: float, travel_m: float, instructions: tuple[str, ...]) -> Task:
     def feasible(start: SceneState) -> bool:
         at = start.number(group)
         return at <= travel_m - distance_m if distance_m > 0 else at >= -distance_m

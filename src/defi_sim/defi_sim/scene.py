@@ -7,9 +7,10 @@ Geometry only: what moves is in `defi_sim.world`, how it is coloured for one see
 from __future__ import annotations
 
 from xml.etree import ElementTree
-from xml.etree.ElementTree import Element, SubElement
+from xml.etree.ElementTree import Element
 
 from defi_sim.arm import NO_CONTACT, add_arm
+from defi_sim.mjcf import add, numbers
 
 FIXTURE_CONTACT = {"contype": "2", "conaffinity": "5"}
 BLOCK_CONTACT = {"contype": "4", "conaffinity": "7"}
@@ -32,8 +33,9 @@ BLOCK_HALF_SIZES: dict[str, tuple[float, float, float]] = {
     "pink_block": (0.045, 0.018, 0.018),
 }
 FIXTURE_JOINTS = ("drawer", "door", "switch", "button")
-STATIC_CAMERA = {"pos": (-0.02, -0.80, 0.86), "target": (0.52, -0.03, 0.11), "fovy": 40.0}
-WRIST_CAMERA_FOVY = 72.0
+# Over the robot's right shoulder: all fronts, handles and lights are in view, and the arm comes in from the left.
+STATIC_CAMERA_EYE, STATIC_CAMERA_TARGET, STATIC_CAMERA_FOVY_DEG = (-0.02, -0.80, 0.86), (0.52, -0.03, 0.11), 40.0
+WRIST_CAMERA_FOVY_DEG = 72.0
 
 MATERIALS: dict[str, str] = {
     "floor": "0.35 0.36 0.38 1",
@@ -65,25 +67,25 @@ GLOWING: dict[str, str] = {"lamp_on": "1.0 0.90 0.25 1", "led_on": "0.15 1.0 0.2
 def build_scene() -> str:
     """The scene as MJCF text."""
     root = Element("mujoco", model="defi_table")
-    SubElement(root, "compiler", angle="radian", autolimits="true", balanceinertia="true")
-    SubElement(root, "option", timestep=str(TIMESTEP_S), integrator="implicitfast", cone="elliptic", impratio="5")
-    SubElement(root, "statistic", extent="1", center="0.5 0 0.1")
-    visual = SubElement(root, "visual")
-    SubElement(visual, "quality", shadowsize="0", offsamples="0", numslices="12", numstacks="8")
-    SubElement(visual, "map", znear="0.01", zfar="30")
-    SubElement(visual, "headlight", ambient="0.35 0.35 0.35", diffuse="0.25 0.25 0.25", specular="0 0 0")
-    SubElement(visual, "global", offwidth="1280", offheight="960")
-    asset = SubElement(root, "asset")
+    add(root, "compiler", angle="radian", autolimits="true", balanceinertia="true")
+    add(root, "option", timestep=str(TIMESTEP_S), integrator="implicitfast", cone="elliptic", impratio="5")
+    add(root, "statistic", extent="1", center="0.5 0 0.1")
+    visual = add(root, "visual")
+    add(visual, "quality", shadowsize="0", offsamples="0", numslices="12", numstacks="8")
+    add(visual, "map", znear="0.01", zfar="30")
+    add(visual, "headlight", ambient="0.35 0.35 0.35", diffuse="0.25 0.25 0.25", specular="0 0 0")
+    add(visual, "global", offwidth="1280", offheight="960")
+    asset = add(root, "asset")
     for name, rgba in MATERIALS.items():
-        SubElement(asset, "material", name=name, rgba=rgba, specular="0.1", shininess="0.1")
+        add(asset, "material", name=name, rgba=rgba, specular="0.1", shininess="0.1")
     for name, rgba in GLOWING.items():
-        SubElement(asset, "material", name=name, rgba=rgba, emission="1", specular="0", shininess="0")
-    world = SubElement(root, "worldbody")
+        add(asset, "material", name=name, rgba=rgba, emission="1", specular="0", shininess="0")
+    world = add(root, "worldbody")
     _add_room(world)
     _add_cameras(world)
     add_arm(world, root)
     _add_wrist_camera(root)
-    desk = SubElement(world, "body", name="desk", pos=f"{DESK_FRONT_X} 0 0")
+    desk = add(world, "body", name="desk", pos=f"{DESK_FRONT_X} 0 0")
     _add_desk(desk)
     _add_drawer(desk)
     _add_door(desk)
@@ -94,56 +96,45 @@ def build_scene() -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _triple(*values: float) -> str:
-    return " ".join(f"{value:.6g}" for value in values)
-
-
 def _box(
     body: Element, material: str, low: tuple[float, float, float], high: tuple[float, float, float], **more: str
 ) -> Element:
     """A box from its lowest to its highest corner, in the frame of `body`."""
-    centre = _triple(*((a + b) / 2 for a, b in zip(low, high, strict=True)))
-    size = _triple(*((b - a) / 2 for a, b in zip(low, high, strict=True)))
-    return SubElement(body, "geom", type="box", pos=centre, size=size, material=material, **{**FIXTURE_CONTACT, **more})
+    centre = numbers(*((a + b) / 2 for a, b in zip(low, high, strict=True)))
+    size = numbers(*((b - a) / 2 for a, b in zip(low, high, strict=True)))
+    return add(body, "geom", type="box", pos=centre, size=size, material=material, **{**FIXTURE_CONTACT, **more})
 
 
 def _add_room(world: Element) -> None:
-    SubElement(world, "light", name="lamp_above", pos="-0.3 -0.6 2.2", dir="0.3 0.25 -1", castshadow="false")
-    SubElement(
-        world, "geom", type="plane", pos="0 0 -0.75", size="4 4 0.1", material="floor", name="floor", **NO_CONTACT
-    )
-    SubElement(
-        world, "geom", type="box", pos="0.5 1.6 0.5", size="4 0.02 1.6", material="wall", name="wall", **NO_CONTACT
-    )
+    add(world, "light", name="lamp_above", pos="-0.3 -0.6 2.2", dir="0.3 0.25 -1", castshadow="false")
+    add(world, "geom", type="plane", pos="0 0 -0.75", size="4 4 0.1", material="floor", name="floor", **NO_CONTACT)
+    add(world, "geom", type="box", pos="0.5 1.6 0.5", size="4 0.02 1.6", material="wall", name="wall", **NO_CONTACT)
     _box(world, "table", (-0.25, -0.62, -0.04), (0.95, 0.55, 0.0), name="table", friction="0.8 0.01 0.001")
 
 
 def _add_cameras(world: Element) -> None:
-    eye, target = STATIC_CAMERA["pos"], STATIC_CAMERA["target"]
-    assert isinstance(eye, tuple)
-    assert isinstance(target, tuple)
-    SubElement(world, "body", name="static_target", pos=_triple(*target))
-    SubElement(
+    add(world, "body", name="static_target", pos=numbers(*STATIC_CAMERA_TARGET))
+    add(
         world,
         "camera",
         name="static",
-        pos=_triple(*eye),
+        pos=numbers(*STATIC_CAMERA_EYE),
         mode="targetbody",
         target="static_target",
-        fovy=str(STATIC_CAMERA["fovy"]),
+        fovy=str(STATIC_CAMERA_FOVY_DEG),
     )
 
 
 def _add_wrist_camera(root: Element) -> None:
     hand = next(body for body in root.iter("body") if body.get("name") == "panda_hand")
     # 6.5 cm in front of the hand, looking along the fingers and 14 degrees towards them; image up is the hand's x axis.
-    SubElement(
+    add(
         hand,
         "camera",
         name="wrist",
         pos="0.065 0 0.02",
         xyaxes="0 1 0 0.97 0 0.243",
-        fovy=str(WRIST_CAMERA_FOVY),
+        fovy=str(WRIST_CAMERA_FOVY_DEG),
     )
 
 
@@ -157,8 +148,8 @@ def _add_desk(desk: Element) -> None:
 
 
 def _add_drawer(desk: Element) -> None:
-    drawer = SubElement(desk, "body", name="drawer", pos=f"0 {DRAWER_Y} 0")
-    SubElement(
+    drawer = add(desk, "body", name="drawer", pos=f"0 {DRAWER_Y} 0")
+    add(
         drawer,
         "joint",
         name="drawer",
@@ -187,8 +178,8 @@ def _add_drawer(desk: Element) -> None:
 
 
 def _add_door(desk: Element) -> None:
-    door = SubElement(desk, "body", name="door", pos=f"0 {DOOR_Y} 0")
-    SubElement(
+    door = add(desk, "body", name="door", pos=f"0 {DOOR_Y} 0")
+    add(
         door,
         "joint",
         name="door",
@@ -214,8 +205,8 @@ def _add_door(desk: Element) -> None:
 def _add_switch(desk: Element) -> None:
     x, y = SWITCH_XY[0] - DESK_FRONT_X, SWITCH_XY[1]
     _box(desk, "metal", (x - 0.03, y - 0.045, DESK_TOP_Z), (x + 0.03, y + 0.045, DESK_TOP_Z + 0.006))
-    lever = SubElement(desk, "body", name="switch", pos=_triple(x, y, DESK_TOP_Z + 0.004), gravcomp="1")
-    SubElement(
+    lever = add(desk, "body", name="switch", pos=numbers(x, y, DESK_TOP_Z + 0.004), gravcomp="1")
+    add(
         lever,
         "joint",
         name="switch",
@@ -229,16 +220,16 @@ def _add_switch(desk: Element) -> None:
     _box(lever, "switch", (-0.005, -0.008, 0.0), (0.005, 0.008, SWITCH_LENGTH))
     _box(lever, "switch", (-0.007, -0.035, 0.030), (0.007, 0.035, SWITCH_LENGTH), name="switch_paddle")
     lamp = (LAMP_XYZ[0] - DESK_FRONT_X, LAMP_XYZ[1], LAMP_XYZ[2])
-    SubElement(desk, "geom", type="sphere", name="lamp", pos=_triple(*lamp), size="0.042", material="lamp_off", **NO_CONTACT)
-    ends = _triple(lamp[0], lamp[1], DESK_TOP_Z, lamp[0], lamp[1], lamp[2])
-    SubElement(desk, "geom", type="cylinder", fromto=ends, size="0.012", material="metal", **FIXTURE_CONTACT)
+    add(desk, "geom", type="sphere", name="lamp", pos=numbers(*lamp), size="0.042", material="lamp_off", **NO_CONTACT)
+    ends = numbers(lamp[0], lamp[1], DESK_TOP_Z, lamp[0], lamp[1], lamp[2])
+    add(desk, "geom", type="cylinder", fromto=ends, size="0.012", material="metal", **FIXTURE_CONTACT)
 
 
 def _add_button(desk: Element) -> None:
     x, y = BUTTON_XY[0] - DESK_FRONT_X, BUTTON_XY[1]
     _box(desk, "metal", (x - 0.042, y - 0.042, DESK_TOP_Z), (x + 0.042, y + 0.042, DESK_TOP_Z + 0.006), **NO_CONTACT)
-    button = SubElement(desk, "body", name="button", pos=_triple(x, y, DESK_TOP_Z + BUTTON_HEIGHT), gravcomp="1")
-    SubElement(
+    button = add(desk, "body", name="button", pos=numbers(x, y, DESK_TOP_Z + BUTTON_HEIGHT), gravcomp="1")
+    add(
         button,
         "joint",
         name="button",
@@ -250,18 +241,18 @@ def _add_button(desk: Element) -> None:
         damping="6",
         armature="0.05",
     )
-    SubElement(
+    add(
         button,
         "geom",
         type="cylinder",
         name="button_cap",
-        fromto=_triple(0, 0, -0.01, 0, 0, 0),
+        fromto=numbers(0, 0, -0.01, 0, 0, 0),
         size="0.032",
         material="button",
         **FIXTURE_CONTACT,
     )
     led = (LED_XYZ[0] - DESK_FRONT_X, LED_XYZ[1], LED_XYZ[2])
-    SubElement(desk, "geom", type="sphere", name="led", pos=_triple(*led), size="0.032", material="led_off", **NO_CONTACT)
+    add(desk, "geom", type="sphere", name="led", pos=numbers(*led), size="0.032", material="led_off", **NO_CONTACT)
     _box(
         desk,
         "metal",
@@ -272,14 +263,14 @@ def _add_button(desk: Element) -> None:
 
 
 def _add_block(world: Element, name: str) -> None:
-    body = SubElement(world, "body", name=name, pos=f"0.4 {0.1 * BLOCKS.index(name) - 0.2:.3f} 0.05")
-    SubElement(body, "freejoint", name=name)
-    SubElement(
+    body = add(world, "body", name=name, pos=f"0.4 {0.1 * BLOCKS.index(name) - 0.2:.3f} 0.05")
+    add(body, "freejoint", name=name)
+    add(
         body,
         "geom",
         name=name,
         type="box",
-        size=_triple(*BLOCK_HALF_SIZES[name]),
+        size=numbers(*BLOCK_HALF_SIZES[name]),
         material=name,
         density="400",
         friction="0.9 0.01 0.001",

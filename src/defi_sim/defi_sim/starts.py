@@ -51,10 +51,12 @@ class Start:
 
     def scene(self) -> SceneState:
         """What the start looks like to an oracle, with the contacts it intends."""
-        touching = {name: ("robot",) if name == self.held else ("table",) for name in BLOCKS}
+        touching: dict[str, tuple[str, ...]] = {
+            name: ("robot",) if name == self.held else ("table",) for name in BLOCKS
+        }
         if self.stacked is not None:
-            touching[self.stacked[0]] = (self.stacked[1],)
-            touching[self.stacked[1]] = ("table", self.stacked[0])
+            upper, lower = self.stacked
+            touching |= {upper: (lower,), lower: ("table", upper)}
         return SceneState(
             {
                 "desk": self.desk,
@@ -102,6 +104,8 @@ def draw_start_for(task: Task, rng: np.random.Generator, jitter_m: float = 0.008
             start = _holding(start, rng)
         elif task.name == "unstack_blocks":
             start = _stacked(start, rng)
+        elif task.group == "push":
+            start = _cleared(start, task.name)
         if task.feasible(start.scene()):
             return start
     raise DefiError(f"task {task.name!r}: got no feasible start in {MAX_DRAWS} draws, expected one")
@@ -119,6 +123,20 @@ def _holding(start: Start, rng: np.random.Generator) -> Start:
         held=block,
         blocks={**start.blocks, block: np.concatenate([position, turned])},
     )
+
+
+def _cleared(start: Start, push_task: str) -> Start:
+    """`start` with its blocks exchanged so that none lies ahead of the one to be pushed."""
+    subject = next(name for name in BLOCKS if name in push_task)
+    ahead = max if push_task.endswith("left") else min
+    first = ahead(BLOCKS, key=lambda name: start.blocks[name][1])
+    place, other = start.blocks[first], start.blocks[subject]
+    heights = {name: BLOCK_HALF_SIZES[name][2] for name in (first, subject)}
+    moved = {
+        first: np.array([*other[:2], heights[first], *other[3:]]),
+        subject: np.array([*place[:2], heights[subject], *place[3:]]),
+    }
+    return replace(start, blocks={**start.blocks, **moved})
 
 
 def _stacked(start: Start, rng: np.random.Generator) -> Start:
@@ -153,14 +171,14 @@ def block_pose(name: str, x: float, y: float, yaw_rad: float, floor_z: float = 0
 
 
 def _draw_blocks(rng: np.random.Generator) -> dict[str, FloatArray]:
-    for _ in range(MAX_DRAWS):
+    for _ in range(10 * MAX_DRAWS):
         places = np.stack([rng.uniform(*BLOCK_ZONE_X, len(BLOCKS)), rng.uniform(*BLOCK_ZONE_Y, len(BLOCKS))], axis=1)
         gaps = np.linalg.norm(places[:, None] - places[None], axis=-1)[np.triu_indices(len(BLOCKS), 1)]
         if gaps.min() >= BLOCK_SPACING_M:
             yaws = rng.uniform(-math.pi / 2, math.pi / 2, len(BLOCKS))
             return {name: block_pose(name, x, y, yaw) for name, (x, y), yaw in zip(BLOCKS, places, yaws, strict=True)}
     raise DefiError(
-        f"blocks: got none of {MAX_DRAWS} draws with {BLOCK_SPACING_M} m between blocks, expected one; enlarge BLOCK_ZONE"
+        f"blocks: got none of {10 * MAX_DRAWS} draws with {BLOCK_SPACING_M} m between blocks, expected one; enlarge BLOCK_ZONE"
     )
 
 

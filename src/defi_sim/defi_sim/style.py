@@ -1,5 +1,8 @@
 """How the scene looks for one seed: colours and light. Nothing here moves or touches anything."""
 
+# pyright: reportAttributeAccessIssue=false
+# MuJoCo's compiled modules carry no type information.
+
 from __future__ import annotations
 
 import colorsys

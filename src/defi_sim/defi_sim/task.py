@@ -18,7 +18,6 @@ class Task:
         instructions: Ways to ask for it; the first is the usual one.
         success: Whether it has been done between two states, (start, now).
         feasible: Whether it can be done from a state.
-        subject: The block it is about; None for fixtures.
     """
 
     name: str
@@ -26,4 +25,3 @@ class Task:
     instructions: tuple[str, ...]
     success: Callable[[SceneState, SceneState], bool]
     feasible: Callable[[SceneState], bool]
-    subject: str | None = None

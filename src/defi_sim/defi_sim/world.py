@@ -1,5 +1,8 @@
 """The simulated robot and table in motion: physics, servos, lamp and LED logic, seeded resets. No ROS, no wall clock."""
 
+# pyright: reportAttributeAccessIssue=false
+# MuJoCo's compiled modules carry no type information.
+
 from __future__ import annotations
 
 import threading

@@ -13,7 +13,7 @@ import numpy as np
 
 from defi_models.contract import FloatArray, TaskError
 from defi_sim import scene as drawn
-from defi_sim.block_tasks import block_half_height, graspable, held_block, stacked_pair, yaw_of
+from defi_sim.block_tasks import graspable, held_block, stacked_pair, yaw_of
 from defi_sim.experts.fixtures import APPROACH_SPEED_M_S, SAFE_Z, TIP_BELOW, TIP_HALF_X, TRAVEL_SPEED_M_S, Expert
 from defi_sim.scene import BLOCK_HALF_SIZES, BLOCKS
 from defi_sim.starts import BLOCK_ZONE_X, BLOCK_ZONE_Y, down_pose
@@ -89,7 +89,7 @@ def _set_down(route: Route, block: str, above_tip_m: float, position: FloatArray
     x, y = position[:2]
     high = max(CARRY_Z, floor_z + 0.14)
     route.move(down_pose(np.array([x, y, high]), yaw), TRAVEL_SPEED_M_S, freedom=0.8)
-    low = floor_z + block_half_height(block) - above_tip_m + 0.002
+    low = floor_z + BLOCK_HALF_SIZES[block][2] - above_tip_m + 0.002
     route.move(down_pose(np.array([x, y, low + 0.03]), yaw), APPROACH_SPEED_M_S, freedom=0.3)
     route.move(down_pose(np.array([x, y, low]), yaw), CAREFUL_SPEED_M_S, freedom=0.1)
     _release(route, block)
@@ -152,8 +152,7 @@ def _push(route: Route, scene: SceneState, rng: np.random.Generator, block: str,
     reach = abs(half[0] * math.sin(yaw)) + abs(half[1] * math.cos(yaw))  # of the block along y
     z = 0.012 + TIP_BELOW + rng.uniform(-0.002, 0.002)
     x = pose[0]
-    hand = direction * math.pi / 2 if pose[1] * direction > 0 else -direction * math.pi / 2
-    hand = min((hand, -hand), key=lambda angle: abs(angle - math.atan2(pose[1], pose[0])))
+    hand = min((math.pi / 2, -math.pi / 2), key=lambda angle: abs(angle - math.atan2(pose[1], pose[0])))
     begin = pose[1] - direction * (reach + TIP_HALF_X + 0.022)
     if route.pose[2] < SAFE_Z - 0.05:
         _lift_off(route, SAFE_Z)
@@ -173,7 +172,7 @@ def _rotate(route: Route, scene: SceneState, rng: np.random.Generator, block: st
     within = [
         yaw
         for yaw in _hand_yaws(block, pose)
-        if YAW_LOW_RAD <= min(yaw, yaw + turn) - bearing and max(yaw, yaw + turn) - bearing <= YAW_HIGH_RAD
+        if min(yaw, yaw + turn) - bearing >= YAW_LOW_RAD and max(yaw, yaw + turn) - bearing <= YAW_HIGH_RAD
     ]
     yaw = min(within, key=lambda angle: max(abs(angle - bearing), abs(angle + turn - bearing)))
     _grasp(route, block, pose, yaw)
@@ -198,7 +197,7 @@ def _stack(route: Route, scene: SceneState, rng: np.random.Generator) -> None:
         upper, above_tip_m = _carried(route, scene)
         lower = lying[int(rng.integers(len(lying)))]
     below = scene.block(lower)
-    _set_down(route, upper, above_tip_m, below, 2.0 * block_half_height(lower), _hand_yaws(lower, below)[0])
+    _set_down(route, upper, above_tip_m, below, 2.0 * BLOCK_HALF_SIZES[lower][2], _hand_yaws(lower, below)[0])
 
 
 def _unstack(route: Route, scene: SceneState, rng: np.random.Generator) -> None:
