@@ -13,11 +13,11 @@ from defi_ros.bridge.convert import camera_info_to, float_array, image_to, scene
 from defi_ros.bridge.lifecycle import DefiNode
 from defi_sim.cameras import CameraRig
 from defi_sim.description import ARM_JOINTS, FINGER_JOINTS, robot_description
-from defi_sim.scene import STATIC_CAMERA, WRIST_CAMERA_FOVY
+from defi_sim.scene import STATIC_CAMERA_FOVY_DEG, WRIST_CAMERA_FOVY_DEG
 from defi_sim.simulation import Readings
 from defi_sim.state import SceneState
 
-FIELD_OF_VIEW_DEG = {"static": float(STATIC_CAMERA["fovy"]), "wrist": float(WRIST_CAMERA_FOVY)}  # vertical
+FIELD_OF_VIEW_DEG = {"static": STATIC_CAMERA_FOVY_DEG, "wrist": WRIST_CAMERA_FOVY_DEG}  # vertical
 JOINTS = (*ARM_JOINTS, FINGER_JOINTS[0])
 
 
