@@ -32,7 +32,18 @@ SHARES_PLACE_OF = {
     "defi_ros.up": "launch",
     "defi_ros.cli": "launch",
 }
-FORBIDDEN_IN_CONTROL = {"rclpy", "torch", "time", "threading", "logging", "asyncio", "multiprocessing", "datetime", "cv2", "mujoco"}
+FORBIDDEN_IN_CONTROL = {
+    "rclpy",
+    "torch",
+    "time",
+    "threading",
+    "logging",
+    "asyncio",
+    "multiprocessing",
+    "datetime",
+    "cv2",
+    "mujoco",
+}
 ALLOWED_IN_CONTRACT = {"__future__", "collections", "dataclasses", "numpy", "types", "typing"}
 
 
@@ -62,7 +73,9 @@ def imports(name: str, path: Path) -> Iterator[tuple[str, int, bool]]:
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
-                base = ".".join([*package.split(".")[: len(package.split(".")) - node.level + 1], *filter(None, [node.module])])
+                base = ".".join(
+                    [*package.split(".")[: len(package.split(".")) - node.level + 1], *filter(None, [node.module])]
+                )
             yield base, node.lineno, runs
             yield from ((f"{base}.{alias.name}", node.lineno, runs) for alias in node.names)
 
@@ -123,4 +136,8 @@ def test_models_and_simulator_know_no_ros(package: str):
 @pytest.mark.parametrize("package", ["defi_ros", "defi_sim"])
 def test_packages_import_nothing_themselves(package: str):
     tree = ast.parse((SOURCE / package / package / "__init__.py").read_text(encoding="utf-8"))
-    assert not [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom)) and "__future__" not in ast.unparse(node)]
+    assert not [
+        node
+        for node in tree.body
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and "__future__" not in ast.unparse(node)
+    ]

@@ -164,7 +164,9 @@ def _note_lines(node: yaml.Node | None, path: tuple[str, ...], lines: dict[tuple
 def _check_together(robot: RobotFile, where) -> None:  # noqa: ANN001
     """Refuses values that are fine alone but contradict each other."""
     joints = len(robot.joints.names)
-    arrays = {("joints", name): getattr(robot.joints, name) for name in ("lower", "upper", "velocity", "acceleration", "jerk")}
+    arrays = {
+        ("joints", name): getattr(robot.joints, name) for name in ("lower", "upper", "velocity", "acceleration", "jerk")
+    }
     arrays[("home",)] = robot.home
     wanted = dict.fromkeys(arrays, joints) | {("workspace", "lower"): 3, ("workspace", "upper"): 3}
     arrays |= {("workspace", "lower"): robot.workspace.lower, ("workspace", "upper"): robot.workspace.upper}

@@ -84,9 +84,15 @@ class Control:
     chunk_max_age_s: float = param(
         1.0, "A chunk whose observation is older than this is refused [s].", above=0.0, at_most=10.0
     )
-    state_timeout_s: float = param(0.1, "Comes to rest when joint states are older than this [s].", above=0.0, at_most=2.0)
-    teleop_timeout_s: float = param(0.2, "The deadman counts as released after this silence [s].", above=0.0, at_most=2.0)
-    lookahead_s: float = param(0.0, "Commands lead by the delay of the arm's own controller [s].", at_least=0.0, at_most=0.5)
+    state_timeout_s: float = param(
+        0.1, "Comes to rest when joint states are older than this [s].", above=0.0, at_most=2.0
+    )
+    teleop_timeout_s: float = param(
+        0.2, "The deadman counts as released after this silence [s].", above=0.0, at_most=2.0
+    )
+    lookahead_s: float = param(
+        0.0, "Commands lead by the delay of the arm's own controller [s].", at_least=0.0, at_most=0.5
+    )
     blend_s: float = param(0.12, "Crossfade from one chunk to the next [s].", at_least=0.0, at_most=1.0)
     reanchor_rad: float = param(
         0.1, "In HOLD, the reference follows an arm that was moved by more than this [rad].", above=0.0, at_most=1.0
@@ -157,7 +163,9 @@ class Sim:
 
 
 def _nice(default: int) -> int:
-    return param(default, "Scheduling priority; negative values apply where the system permits them.", at_least=-20, at_most=19)
+    return param(
+        default, "Scheduling priority; negative values apply where the system permits them.", at_least=-20, at_most=19
+    )
 
 
 @dataclass(frozen=True)

@@ -116,11 +116,15 @@ def build(settings_type: type[T], given: Any, where: Where, path: tuple[str, ...
         ConfigError: an unknown or missing name, a wrong type, or a value out of range.
     """
     if not isinstance(given, Mapping):
-        raise ConfigError(f"{where(path)}: {_dotted(path)}: got {_shown(given)}, expected a section with names and values")
+        raise ConfigError(
+            f"{where(path)}: {_dotted(path)}: got {_shown(given)}, expected a section with names and values"
+        )
     fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, settings_type))}
     for key in given:
         if key not in fields:
-            raise ConfigError(unknown_name(f"{where((*path, str(key)))}: {_section(path)}", "key", str(key), list(fields)))
+            raise ConfigError(
+                unknown_name(f"{where((*path, str(key)))}: {_section(path)}", "key", str(key), list(fields))
+            )
     for name, field in fields.items():
         required = field.default is MISSING and field.default_factory is MISSING
         if required and name not in given:
@@ -220,7 +224,9 @@ def _with_value(settings: Any, names: list[str], value: Any, source: str, dotted
     if head not in fields:
         raise ConfigError(unknown_name(f"{source}: {dotted}", "key", head, list(fields)))
     if rest:
-        return dataclasses.replace(settings, **{head: _with_value(getattr(settings, head), rest, value, source, dotted)})
+        return dataclasses.replace(
+            settings, **{head: _with_value(getattr(settings, head), rest, value, source, dotted)}
+        )
     kind = types_of(type(settings))[head]
     return dataclasses.replace(settings, **{head: checked(fields[head], kind, value, lambda _path: source, (dotted,))})
 

@@ -48,7 +48,10 @@ def test_over_a_gap_it_is_not_guessed(history):
 
 
 def test_before_the_first_state_nothing_is_known():
-    assert JointHistory(2, Alignment()).at(NOW_NS) == "joint_states: got none yet, expected them before the first image is used"
+    assert (
+        JointHistory(2, Alignment()).at(NOW_NS)
+        == "joint_states: got none yet, expected them before the first image is used"
+    )
 
 
 @pytest.mark.parametrize(

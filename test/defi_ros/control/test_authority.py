@@ -39,7 +39,9 @@ def test_the_deadman_wins_at_once_and_its_release_gives_back(after, mode):
     authority.request(Mode.POLICY, "task_node", 1)
     assert authority.teleop("joystick", 2, deadman=True) is None
     assert (authority.mode, authority.reason) == (Mode.TELEOP, "joystick holds the deadman")
-    assert authority.request(Mode.POLICY, "task_node", 3) == "POLICY refused: joystick holds the deadman; release it first"
+    assert (
+        authority.request(Mode.POLICY, "task_node", 3) == "POLICY refused: joystick holds the deadman; release it first"
+    )
     assert authority.teleop("joystick", 4, deadman=False) is None
     assert (authority.mode, authority.reason, authority.since_ns) == (mode, "joystick released the deadman", 4)
 

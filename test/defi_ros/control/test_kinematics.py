@@ -89,7 +89,12 @@ def test_joints_may_be_named_in_any_order(spec, kinematics):
 @pytest.mark.parametrize(
     ("xml", "names", "tip", "message"),
     [
-        (None, ["panda_joint1", "elbow"], "panda_hand_tcp", "got no joint 'elbow', expected all of .* It has .*panda_joint7"),
+        (
+            None,
+            ["panda_joint1", "elbow"],
+            "panda_hand_tcp",
+            "got no joint 'elbow', expected all of .* It has .*panda_joint7",
+        ),
         (None, ["panda_joint1"], "tool0", "got no frame 'tool0'.* It has .*panda_hand_tcp"),
         ("hello", ["a"], "b", "a text of 5 characters without <robot>, expected a URDF"),
         ("<robot name='x'>", ["a"], "b", "a text that is no URDF"),
@@ -103,5 +108,7 @@ def test_a_description_that_does_not_fit_says_what_exists(xml, names, tip, messa
 
 
 def test_shapes_are_checked(spec, kinematics):
-    with pytest.raises(ConfigError, match=r"pose of shape \(6,\) and a seed of shape \(7,\), expected \(7,\) and \(7,\)"):
+    with pytest.raises(
+        ConfigError, match=r"pose of shape \(6,\) and a seed of shape \(7,\), expected \(7,\) and \(7,\)"
+    ):
         kinematics.inverse(np.zeros(6), spec.home)

@@ -47,7 +47,9 @@ def test_rest_is_already_rest():
 
 @settings(max_examples=300)
 @given(
-    v=st.lists(velocities, min_size=7, max_size=7), a=st.lists(accelerations, min_size=7, max_size=7), part=st.floats(0, 1)
+    v=st.lists(velocities, min_size=7, max_size=7),
+    a=st.lists(accelerations, min_size=7, max_size=7),
+    part=st.floats(0, 1),
 )
 def test_braking_on_the_way_leads_to_the_same_place(spec, v, a, part):
     limits = spec.limits

@@ -8,7 +8,9 @@ from defi_ros.control.preflight import check_policy_fits_robot
 
 @pytest.fixture
 def policy():
-    return PolicySpec("nano", "abc123", "franka_panda", ("static", "wrist"), (128, 128), "ee_pose", 16, 50_000_000, (4, 8))
+    return PolicySpec(
+        "nano", "abc123", "franka_panda", ("static", "wrist"), (128, 128), "ee_pose", 16, 50_000_000, (4, 8)
+    )
 
 
 def test_a_policy_made_for_the_arm_fits(policy, spec):
@@ -21,7 +23,10 @@ def test_a_policy_made_for_the_arm_fits(policy, spec):
     [
         ({"arm": "ur5e"}, "arm: got a policy for 'ur5e', expected 'franka_panda'"),
         ({"cameras": ("static", "roof")}, r"missing \['roof'\], there are \['static', 'wrist'\]"),
-        ({"step_ns": 1_000_000}, r"step: got targets every 1.00 ms, expected at least one command apart, 5.00 ms at 200 Hz"),
+        (
+            {"step_ns": 1_000_000},
+            r"step: got targets every 1.00 ms, expected at least one command apart, 5.00 ms at 200 Hz",
+        ),
         ({"needs_scene": True}, "scene: got a policy that reads the scene's ground truth.*simulation only"),
     ],
 )
@@ -32,7 +37,9 @@ def test_each_mismatch_is_named(policy, spec, changes, message):
 
 def test_all_mismatches_come_at_once(policy, spec):
     wrong = dataclasses.replace(policy, arm="ur5e", cameras=("roof",), step_ns=1)
-    with pytest.raises(PreflightError, match=r"(?s)policy 'nano' \(abc123\) does not fit robot 'franka':.*arm.*cameras.*step"):
+    with pytest.raises(
+        PreflightError, match=r"(?s)policy 'nano' \(abc123\) does not fit robot 'franka':.*arm.*cameras.*step"
+    ):
         check_policy_fits_robot(wrong, spec)
 
 

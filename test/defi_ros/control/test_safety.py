@@ -66,9 +66,7 @@ def test_without_a_target_the_arm_is_at_rest_within_half_a_second(spec, safety, 
 
 
 @settings(max_examples=60)
-@given(
-    amplitude=st.lists(st.floats(0.02, 0.12), min_size=7, max_size=7).map(np.array), frequency=st.floats(0.5, 2.5)
-)
+@given(amplitude=st.lists(st.floats(0.02, 0.12), min_size=7, max_size=7).map(np.array), frequency=st.floats(0.5, 2.5))
 def test_a_smooth_feasible_target_is_followed_without_lag(spec, safety, amplitude, frequency):
     safety.reset(spec.home)
     for tick in range(1, 200):
@@ -102,7 +100,11 @@ def test_a_start_at_speed_never_backs_off_for_a_run_up(spec, safety):
 @given(goal=st.lists(st.floats(-0.3, 0.3), min_size=7, max_size=7).map(np.array))
 def test_what_a_stricter_filter_lets_pass_passes_unchanged(robot, kinematics, goal):
     scale = dataclasses.replace(robot.joints.limit_scale, velocity=0.5, acceleration=0.4, jerk=0.1)
-    strict = dataclasses.replace(robot, joints=dataclasses.replace(robot.joints, limit_scale=scale)).spec
+    strict = dataclasses.replace(
+        robot,
+        joints=dataclasses.replace(robot.joints, limit_scale=scale),
+        workspace=dataclasses.replace(robot.workspace, velocity_m_s=0.4),
+    ).spec
     first, second = SafetyFilter(strict, kinematics, RATE_HZ), SafetyFilter(robot.spec, kinematics, RATE_HZ)
     for _ in range(200):
         command = first.step(strict.home + goal)
@@ -179,7 +181,6 @@ def test_rubbish_is_held_with_a_reason(spec, safety, target, reason):
     safety.reset(spec.home)
     command = safety.step(target)
     assert command.verdict == Verdict.HELD
-
 
     assert re.fullmatch(reason, command.reason)
     np.testing.assert_array_equal(command.positions, spec.home)

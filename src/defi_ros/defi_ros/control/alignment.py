@@ -167,7 +167,11 @@ class FrameAligner:
 def _refused_stamp(stream: str, stamp_ns: int, now_ns: int, newest_ns: int | None) -> str | None:
     if stamp_ns > now_ns + FUTURE_NS:
         ahead_s = (stamp_ns - now_ns) / NS_PER_S
-        return f"{stream}: stamp is {ahead_s:.2f} s in the future, limit {FUTURE_NS / NS_PER_S:g} s; do the clocks agree?"
+        return (
+            f"{stream}: stamp is {ahead_s:.2f} s in the future, limit {FUTURE_NS / NS_PER_S:g} s; do the clocks agree?"
+        )
     if newest_ns is not None and newest_ns - CLOCK_JUMP_NS < stamp_ns <= newest_ns:
-        return f"{stream}: stamp is {(newest_ns - stamp_ns) / NS_PER_S:.3f} s older than the newest, expected a newer one"
+        return (
+            f"{stream}: stamp is {(newest_ns - stamp_ns) / NS_PER_S:.3f} s older than the newest, expected a newer one"
+        )
     return None

@@ -70,7 +70,8 @@ class ArmCore:
     Attributes:
         authority: Who may move the arm.
         monitor: Independent check of the commands; `monitor.violations` must stay 0.
-        stale_refusals: Chunks and joint states refused for their age or order.
+        stale_refusals: Chunks and joint states refused for their age or order; what was seen before a handover is
+            not counted.
     """
 
     def __init__(self, spec: RobotSpec, control: Control, gripper: Gripper, kinematics: Kinematics) -> None:
@@ -127,12 +128,11 @@ class ArmCore:
         refused = self.authority.try_observation(chunk.start_ns)
         if refused is None and self._command is None:
             refused = "no joint state yet, expected one before anything moves"
+        if refused is None and (refused := self._schedule.try_time(chunk, now_ns)) is not None:
+            self.stale_refusals += 1
         if refused is None:
             refused = self._schedule.accept(chunk, now_ns, self._anchor(chunk))
-        if refused is not None:
-            self.stale_refusals += "older" in refused or " old" in refused or "ago" in refused
-            return f"chunk refused: {refused}"
-        return None
+        return None if refused is None else f"chunk refused: {refused}"
 
     def on_teleop(self, command: TeleopInput, now_ns: int) -> str | None:
         """Follows a person's input device while its deadman is held. Returns None, or the reason it was refused."""

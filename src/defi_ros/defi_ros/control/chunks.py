@@ -75,13 +75,17 @@ class ChunkSchedule:
         self._current = None
         self.accepted_ns = None
 
-    def try_accept(self, chunk: ActionChunk, now_ns: int) -> str | None:
-        """Whether the chunk may be executed: None, or the reason why not."""
+    def try_fit(self, chunk: ActionChunk) -> str | None:
+        """Whether the chunk is for this arm: None, or the reason why not."""
         if chunk.arm not in (self._arm, "any"):
             return f"chunk is for arm {chunk.arm!r}, expected {self._arm!r}"
         width = chunk.targets.shape[1]
         if chunk.space == "joint_positions" and width != self._joints:
             return f"chunk has targets of {width} joints, expected {self._joints}"
+        return None
+
+    def try_time(self, chunk: ActionChunk, now_ns: int) -> str | None:
+        """Whether the chunk is fresh enough to execute: None, or the reason why not."""
         if chunk.start_ns > now_ns + FUTURE_NS:
             ahead_s = (chunk.start_ns - now_ns) / NS_PER_S
             return f"chunk's observation is {ahead_s:.2f} s in the future, limit {FUTURE_NS / NS_PER_S:g} s; do the clocks agree?"
@@ -107,7 +111,7 @@ class ChunkSchedule:
             anchor: Where the arm is commanded to be, as a row of the chunk's space, and how fast its positions change,
                 to blend from when no chunk covers now.
         """
-        refused = self.try_accept(chunk, now_ns)
+        refused = self.try_fit(chunk) or self.try_time(chunk, now_ns)
         if refused:
             return refused
         due_ns = now_ns + self._lookahead_ns

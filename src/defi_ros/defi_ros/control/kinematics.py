@@ -153,7 +153,9 @@ class Kinematics:
             return Solution(best_q, True, "")
         return Solution(best_q, False, self._why(target, best_q, best_error))
 
-    def _step(self, jacobian: FloatArray, error: FloatArray, q: FloatArray, pull: FloatArray | None = None) -> FloatArray:
+    def _step(
+        self, jacobian: FloatArray, error: FloatArray, q: FloatArray, pull: FloatArray | None = None
+    ) -> FloatArray:
         """One damped step, shape (joints,); joints that would leave their range are frozen and the rest solve again."""
         wanted = _clipped(error)
         damping = DAMPING_FLOOR + DAMPING_GAIN * float(wanted @ wanted)
@@ -199,7 +201,9 @@ class Kinematics:
 
 def _parse(urdf_xml: str) -> pin.Model:
     if "<robot" not in urdf_xml:
-        raise ConfigError(f"robot description: got a text of {len(urdf_xml)} characters without <robot>, expected a URDF")
+        raise ConfigError(
+            f"robot description: got a text of {len(urdf_xml)} characters without <robot>, expected a URDF"
+        )
     try:
         return pin.buildModelFromXML(urdf_xml)
     except (ValueError, RuntimeError) as error:
@@ -207,9 +211,7 @@ def _parse(urdf_xml: str) -> pin.Model:
 
 
 def _within(error: FloatArray) -> bool:
-    return bool(
-        error[:3] @ error[:3] <= POSITION_TOLERANCE_M**2 and error[3:] @ error[3:] <= ANGLE_TOLERANCE_RAD**2
-    )
+    return bool(error[:3] @ error[:3] <= POSITION_TOLERANCE_M**2 and error[3:] @ error[3:] <= ANGLE_TOLERANCE_RAD**2)
 
 
 def _clipped(error: FloatArray) -> FloatArray:

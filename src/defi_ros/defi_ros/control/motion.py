@@ -113,12 +113,17 @@ class Motion:
         self._limits = limits
         self._period_s = period_s
         self._rows = list(
-            zip(*(getattr(limits, name).tolist() for name in ("lower", "upper", "velocity", "acceleration", "jerk")), strict=True)
+            zip(
+                *(getattr(limits, name).tolist() for name in ("lower", "upper", "velocity", "acceleration", "jerk")),
+                strict=True,
+            )
         )
         h = period_s / 3
         self._sums = h * np.tril(np.ones((3, 3)))
         left = np.array([2, 1, 0]) * h
-        self._jerks_of = np.linalg.inv(np.stack([np.full(3, h), h * h / 2 + h * left, h**3 / 6 + h * h / 2 * left + h * left**2 / 2]))
+        self._jerks_of = np.linalg.inv(
+            np.stack([np.full(3, h), h * h / 2 + h * left, h**3 / 6 + h * h / 2 * left + h * left**2 / 2])
+        )
 
     def brakes(self, state: JointState) -> list[Brake]:
         """The way to rest of every joint."""

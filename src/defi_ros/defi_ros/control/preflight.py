@@ -37,8 +37,11 @@ def check_policy_fits_robot(
             f"expected at least one command apart, {command_ns / 1e6:.2f} ms at {rate_hz:g} Hz"
         )
     if policy.needs_scene and not simulated:
-        faults.append("scene: got a policy that reads the scene's ground truth, expected one that sees; it runs in simulation only")
+        faults.append(
+            "scene: got a policy that reads the scene's ground truth, expected one that sees; it runs in simulation only"
+        )
     if faults:
         raise PreflightError(
-            f"policy {policy.name!r} ({policy.fingerprint}) does not fit robot {robot.name!r}:\n  - " + "\n  - ".join(faults)
+            f"policy {policy.name!r} ({policy.fingerprint}) does not fit robot {robot.name!r}:\n  - "
+            + "\n  - ".join(faults)
         )

@@ -283,7 +283,9 @@ class SafetyFilter:
 
     def _outside_m(self, tip: FloatArray) -> float:
         """How far outside the box a point is [m]; negative inside."""
-        return max(max(low - at, at - high) for low, at, high in zip(self._box_lower, tip, self._box_upper, strict=True))
+        return max(
+            max(low - at, at - high) for low, at, high in zip(self._box_lower, tip, self._box_upper, strict=True)
+        )
 
     def _name(self, mask: np.ndarray) -> str:
         return self._spec.joint_names[int(np.argmax(mask))]

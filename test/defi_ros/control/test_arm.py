@@ -1,0 +1,345 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from defi_models.contract import NS_PER_S, ActionChunk
+from defi_ros.control.arm import ArmCore
+from defi_ros.control.authority import Mode
+from defi_ros.control.safety import Verdict
+from defi_ros.control.teleop import TeleopInput
+
+START_NS = 1_750_000_000 * NS_PER_S
+PERIOD_NS = 5_000_000
+RATE_HZ = 200
+
+
+class Bench:
+    """An arm core, a clock that only moves when told to, and an arm that follows commands with a lag of three periods."""
+
+    def __init__(self, robot, kinematics):
+        self.spec, self.kinematics = robot.spec, kinematics
+        self.core = ArmCore(robot.spec, robot.control, robot.gripper, kinematics)
+        self.now_ns = START_NS
+        self.measured = robot.spec.home + 0.02
+        self.commands = []
+        self.silent = False
+
+    def run(self, seconds: float):
+        for _ in range(round(seconds * RATE_HZ)):
+            self.now_ns += PERIOD_NS
+            if not self.silent:
+                assert self.core.on_state(self.now_ns, self.measured, self.now_ns, 1.0) is None
+            command = self.core.tick(self.now_ns)
+            if command.positions is not None:
+                self.commands.append(command.positions)
+                self.measured = self.measured + 0.3 * (command.positions - self.measured)
+        return command
+
+    def policy(self):
+        self.run(0.02)
+        assert self.core.request(Mode.POLICY, "task_node", self.now_ns) is None
+        self.begun_ns = self.now_ns
+
+    def poses(self, latency_s: float = 0.1, **changes) -> ActionChunk:
+        """A chunk of a slow circle from the home pose, observed `latency_s` ago."""
+        observed_ns = self.now_ns - round(latency_s * NS_PER_S)
+        seconds = (observed_ns - self.begun_ns) / NS_PER_S + 0.1 * np.arange(10)
+        poses = np.tile(self.kinematics.forward(self.spec.home + 0.02), (10, 1))
+        poses[:, 1] += 0.06 * (1 - np.cos(1.5 * seconds))
+        values = {
+            "start_ns": observed_ns, "step_ns": NS_PER_S // 10, "space": "ee_pose",
+            "targets": poses, "gripper": np.ones(10), "arm": self.spec.arm,
+        }  # fmt: skip
+        return ActionChunk(**{**values, **changes})
+
+    def follow(self, seconds: float, every_s: float = 0.2):
+        command = None
+        for _ in range(round(seconds / every_s)):
+            self.run(every_s)
+            assert self.core.on_chunk(self.poses(), self.now_ns) is None
+            command = self.core.tick(self.now_ns)
+        assert command is not None
+        return command
+
+    def check(self):
+        assert self.core.limit_violations == 0, self.core.monitor.last
+
+
+@pytest.fixture
+def bench(robot, kinematics):
+    return Bench(robot, kinematics)
+
+
+def test_before_the_first_joint_state_nothing_is_sent(bench):
+    command = bench.core.tick(START_NS)
+    assert (command.positions, command.pose, command.verdict_reason) == (None, None, "no joint state yet")
+    assert bench.core.request(Mode.POLICY, "x", START_NS) == (
+        "POLICY refused: no joint state yet, expected one before anything moves"
+    )
+
+
+def test_the_first_command_is_the_measured_state(bench):
+    command = bench.run(PERIOD_NS / NS_PER_S)
+    np.testing.assert_array_equal(command.positions, bench.spec.home + 0.02)
+    assert command.at_rest and command.mode == Mode.HOLD
+
+
+def test_an_arm_outside_its_range_is_not_commanded(bench):
+    bench.measured = bench.spec.home.copy()
+    bench.measured[3] = 0.1
+    bench.core.on_state(START_NS, bench.measured, START_NS)
+    command = bench.core.tick(START_NS)
+    assert command.positions is None
+    assert command.verdict_reason == ("panda_joint4 is at 0.100 rad, expected -3.072..-0.070 rad; move it by hand")
+
+
+def test_a_policy_moves_the_tip_along_its_chunks(bench):
+    bench.policy()
+    command = bench.follow(2.0)
+    assert command.mode == Mode.POLICY and command.verdict == Verdict.PASSED
+    wanted_y = bench.poses(0.0).targets[0][1]
+    assert abs(command.pose[1] - wanted_y) < 2e-3
+    bench.check()
+
+
+def test_the_first_command_of_a_chunk_is_marked_once(bench):
+    bench.policy()
+    bench.run(0.15)
+    chunk = bench.poses()
+    bench.core.on_chunk(chunk, bench.now_ns)
+    marks = [bench.run(0.005) for _ in range(5)]
+    assert [command.chunk_started for command in marks] == [True, False, False, False, False]
+    assert {command.chunk_stamp_ns for command in marks} == {chunk.start_ns}
+
+
+def test_a_chunk_seen_before_the_handover_is_refused(bench):
+    bench.policy()
+    reason = bench.core.on_chunk(bench.poses(0.2), bench.now_ns)
+    assert reason == (
+        "chunk refused: its observation was made 0.20 s before the policy was handed the arm, expected a later one"
+    )
+    assert bench.core.stale_refusals == 0
+
+
+def test_what_is_refused_for_its_age_is_counted(bench):
+    bench.policy()
+    bench.run(2.0)
+    assert bench.core.on_chunk(bench.poses(1.5, step_ns=NS_PER_S), bench.now_ns) == (
+        "chunk refused: chunk's observation is 1.50 s old, limit 1 s"
+    )
+    bench.core.on_state(bench.now_ns - NS_PER_S, bench.measured, bench.now_ns)
+    assert bench.core.stale_refusals == 2
+
+
+def test_in_hold_chunks_are_refused_and_do_not_move_the_arm(bench):
+    bench.run(0.02)
+    bench.begun_ns = bench.now_ns
+    assert bench.core.on_chunk(bench.poses(0.0), bench.now_ns) == "chunk refused: mode is HOLD (start), expected POLICY"
+    bench.run(0.2)
+    np.testing.assert_array_equal(bench.commands[-1], bench.commands[0])
+
+
+def test_silent_inference_brings_the_arm_to_rest_with_a_reason_and_fresh_chunks_continue(bench):
+    bench.policy()
+    command = bench.follow(1.4)
+    assert not command.at_rest
+    command = bench.run(0.5)
+    assert command.at_rest and command.mode == Mode.POLICY and command.verdict == Verdict.HELD
+    assert command.verdict_reason == "no action chunk for 0.50 s: imagination_node or action_node silent"
+    bench.run(1.0)
+    command = bench.follow(1.0)
+    assert command.verdict != Verdict.HELD
+    bench.check()
+
+
+def test_silent_joint_states_bring_the_arm_to_rest_with_a_reason(bench):
+    bench.policy()
+    bench.follow(1.0)
+    bench.silent = True
+    command = bench.run(0.5)
+    assert command.at_rest and command.verdict_reason == "no joint state for 0.50 s, limit 0.1 s"
+    bench.check()
+
+
+def test_a_chunk_that_ends_brings_the_arm_to_rest_with_a_reason(robot, kinematics):
+    control = dataclasses.replace(robot.control, chunk_timeout_s=3.0)
+    bench = Bench(dataclasses.replace(robot, control=control), kinematics)
+    bench.policy()
+    bench.follow(1.0)
+    command = bench.run(1.2)
+    assert command.at_rest and "the action chunk was over 0.40 s ago and none has followed" in command.verdict_reason
+    bench.check()
+
+
+@pytest.mark.parametrize("source", ["emergency", "request"])
+def test_a_stop_brings_the_arm_to_rest_and_latches(bench, source):
+    bench.policy()
+    bench.follow(1.4)
+    if source == "emergency":
+        bench.core.on_emergency_stop(True, bench.now_ns)
+    else:
+        bench.core.request(Mode.STOPPED, "me", bench.now_ns)
+    command = bench.run(0.5)
+    assert command.at_rest and command.mode == Mode.STOPPED and command.verdict_reason.startswith("STOPPED: ")
+    assert (bench.core.on_chunk(bench.poses(), bench.now_ns) or "").startswith("chunk refused: mode is STOPPED")
+    bench.core.on_emergency_stop(False, bench.now_ns)
+    assert bench.run(0.1).mode == Mode.STOPPED
+    assert bench.core.request(Mode.HOLD, "me", bench.now_ns, reset=True) is None
+    assert bench.run(0.1).mode == Mode.HOLD
+    bench.check()
+
+
+def test_holding_follows_an_arm_that_was_moved_by_other_means(bench):
+    bench.run(0.3)
+    bench.measured = bench.measured + 0.2
+    command = bench.core.tick(bench.now_ns)
+    moved = bench.measured
+    command = bench.run(0.005)
+    assert "was moved by 0.20 rad by other means: holding where it is" in command.verdict_reason
+    np.testing.assert_array_equal(command.positions, moved)
+    command = bench.run(0.2)
+    np.testing.assert_allclose(command.positions, moved)
+    bench.check()
+
+
+def test_holding_does_not_follow_what_sags_by_little(bench):
+    bench.run(0.3)
+    held = bench.commands[-1]
+    for _ in range(40):
+        bench.measured = held + 0.05
+        np.testing.assert_array_equal(bench.run(0.005).positions, held)
+
+
+def test_an_arm_that_does_not_follow_loses_its_policy(bench):
+    bench.policy()
+    bench.follow(1.0)
+    bench.measured = bench.measured + np.array([0, 0.5, 0, 0, 0, 0, 0])
+    command = bench.run(0.005)
+    assert command.mode == Mode.HOLD and command.verdict == Verdict.HELD
+    assert "panda_joint2 is 0.5" in command.reason and "rad from its command, limit 0.35 rad" in command.reason
+    bench.run(0.5)
+    bench.check()
+
+
+def test_ticks_in_a_burst_or_of_a_clock_set_back_repeat_the_last_command(bench):
+    bench.policy()
+    bench.follow(1.0)
+    command = bench.run(0.005)
+    for later_ns in (1, -NS_PER_S, PERIOD_NS // 4 - NS_PER_S):
+        again = bench.core.tick(bench.now_ns + later_ns)
+        np.testing.assert_array_equal(again.positions, command.positions)
+        assert (again.gripper_goal, again.chunk_started) == (None, False)
+
+
+def teleop(twist=(0.0,) * 6, deadman=True, gripper=1.0):
+    return TeleopInput("joystick", deadman, np.array(twist), gripper)
+
+
+def test_a_person_takes_over_at_once_without_a_jump_and_gives_back(bench):
+    bench.policy()
+    bench.follow(1.4)
+    before = bench.commands[-1]
+    for _ in range(100):
+        assert bench.core.on_teleop(teleop((0, 0, 0.1, 0, 0, 0)), bench.now_ns) is None
+        command = bench.run(0.005)
+    assert (command.mode, command.reason) == (Mode.TELEOP, "joystick holds the deadman")
+    risen_m = command.pose[2] - bench.kinematics.forward(before)[2]
+    assert risen_m == pytest.approx(0.05, abs=0.01)
+    assert bench.core.on_chunk(bench.poses(), bench.now_ns).startswith("chunk refused: mode is TELEOP")
+    bench.core.on_teleop(teleop(deadman=False), bench.now_ns)
+    command = bench.run(0.5)
+    assert (command.mode, command.at_rest, command.reason) == (Mode.HOLD, True, "joystick released the deadman")
+    bench.check()
+
+
+def test_a_silent_input_device_counts_as_released(bench):
+    bench.run(0.02)
+    bench.core.on_teleop(teleop((0.1, 0, 0, 0, 0, 0)), bench.now_ns)
+    command = bench.run(0.6)
+    assert command.mode == Mode.HOLD and command.at_rest
+    assert (
+        command.reason == "no input from joystick for 0.20 s: taken as a released deadman" or "0.21 s" in command.reason
+    )
+    bench.check()
+
+
+def test_an_input_that_is_too_fast_is_refused(bench):
+    bench.run(0.02)
+    assert bench.core.on_teleop(teleop((3.0, 0, 0, 0, 0, 0)), bench.now_ns) == (
+        "teleop: got 3.00 m/s and 0.00 rad/s from joystick, expected at most 0.6 m/s and 3 rad/s"
+    )
+
+
+def test_the_gripper_closes_on_a_transition_only(bench):
+    bench.policy()
+    bench.run(0.05)
+    goals = []
+    for step in range(10):
+        bench.run(0.1)
+        assert bench.core.on_chunk(bench.poses(gripper=np.full(10, 0.0 if step >= 5 else 1.0)), bench.now_ns) is None
+        for _ in range(10):
+            goal = bench.run(0.005).gripper_goal
+            goals += [goal] if goal is not None else []
+    assert goals == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "age_s", "reason"),
+    [
+        ([0.0] * 6, 0.0, "joint state: got 6 positions, expected 7"),
+        ([0.0, np.nan, 0, 0, 0, 0, 0], 0.0, "joint state: got a position of panda_joint2 that is not finite"),
+        ([0.0] * 7, 0.5, "joint state: stamp is 0.50 s old, limit 0.1 s; do the clocks agree?"),
+    ],
+)
+def test_a_joint_state_that_cannot_be_used_is_refused(bench, values, age_s, reason):
+    assert bench.core.on_state(START_NS - round(age_s * NS_PER_S), values, START_NS) == reason
+
+
+events = st.lists(
+    st.tuples(
+        st.sampled_from(["chunk", "jump", "teleop", "release", "stop", "reset", "policy", "hold", "silence", "push"]),
+        st.integers(1, 30),
+        st.floats(-1, 1),
+    ),
+    min_size=3,
+    max_size=14,
+)
+
+
+def happen(bench, event, number):
+    core, now_ns = bench.core, bench.now_ns
+    bench.silent = event == "silence"
+    if event in ("chunk", "jump"):
+        chunk = bench.poses(0.004)
+        if event == "jump":
+            targets = chunk.targets.copy()
+            targets[:, :3] += number
+            chunk = dataclasses.replace(chunk, targets=targets)
+        core.on_chunk(chunk, now_ns)
+    elif event in ("teleop", "release"):
+        core.on_teleop(teleop((0.5 * number, 0, 0.2, 0, number, 0), deadman=event == "teleop"), now_ns)
+    elif event in ("stop", "reset"):
+        core.on_emergency_stop(event == "stop", now_ns)
+        core.request(Mode.HOLD, "me", now_ns, reset=True)
+    elif event in ("policy", "hold"):
+        core.request(Mode.POLICY if event == "policy" else Mode.HOLD, "me", now_ns)
+    elif event == "push":
+        bench.measured = bench.measured + 0.3 * number
+
+
+@settings(max_examples=60)
+@given(program=events)
+def test_whatever_happens_no_command_breaks_a_limit_and_the_arm_comes_to_rest(robot, kinematics, program):
+    bench = Bench(robot, kinematics)
+    bench.policy()
+    for event, periods, number in program:
+        happen(bench, event, number)
+        bench.run(periods / RATE_HZ)
+    bench.silent = False
+    bench.core.on_emergency_stop(True, bench.now_ns)
+    command = bench.run(0.5)
+    bench.check()
+    assert command.positions is None or command.at_rest
