@@ -19,7 +19,9 @@ from defi_ros.bridge.convert import float_array, to_stamp
 from defi_ros.drivers.interface import Speaker
 
 DEFAULT_TOPIC = "joint_trajectory_controller/joint_trajectory"
-PERIOD_S = 0.01  # controllers run at 100..1000 Hz; sending faster than the slowest only replaces unread messages
+# Between two messages. A replaced trajectory costs the controller one of its own periods of standing still (it sets out
+# from its last set point), so more messages are not smoother; fewer extrapolate further.
+PERIOD_S = 0.02
 
 
 class JointTrajectoryDriver:
@@ -42,7 +44,7 @@ class JointTrajectoryDriver:
         return self._publisher.topic_name
 
     def send(self, positions: FloatArray, velocities: FloatArray, time_ns: int) -> None:
-        """See `ArmDriver.send`; sends at most every 10 ms, but always the first set point at rest."""
+        """See `ArmDriver.send`; sends at most every 20 ms, but always the first set point at rest."""
         moving = bool(np.any(velocities))
         due = self._last_sent_ns is None or time_ns - self._last_sent_ns >= PERIOD_S * NS_PER_S * 0.9
         if not due and moving == self._was_moving:

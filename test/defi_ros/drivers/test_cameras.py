@@ -1,0 +1,175 @@
+"""Cameras: the video file is real, the RealSense is played, the watch judges made-up frames."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import numpy as np
+import pytest
+
+cv2 = pytest.importorskip("cv2")
+
+from defi_ros.drivers.cameras import CameraError, CameraSource, make_camera
+from defi_ros.drivers.cameras.watch import CameraWatch
+from defi_ros.sections import Camera
+
+WIDTH, HEIGHT, FRAMES = 64, 48, 5
+
+
+@pytest.fixture
+def video(tmp_path):
+    path = tmp_path / "camera.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 30.0, (WIDTH, HEIGHT))
+    assert writer.isOpened()
+    for number in range(FRAMES):
+        frame = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
+        frame[:] = (255, 40 * number, 0)  # BGR: blue, more green with every frame
+        writer.write(frame)
+    writer.release()
+    return path
+
+
+def camera(source, driver="opencv", rate_hz=200.0):
+    settings = Camera(driver=driver, source=str(source), width=WIDTH, height=HEIGHT, rate_hz=rate_hz)
+    return make_camera("wrist", settings, lambda: 123)
+
+
+def test_a_video_file_plays_in_a_loop_as_rgb(video):
+    source = camera(video)
+    assert isinstance(source, CameraSource)
+    source.open()
+    frames = [source.read() for _ in range(FRAMES + 1)]
+    source.close()
+    assert frames[0].image.shape == (HEIGHT, WIDTH, 3) and frames[0].time_ns == 123
+    red, green, blue = frames[2].image[10, 10]
+    assert red < 30 and abs(int(green) - 80) < 30 and blue > 220
+    np.testing.assert_array_equal(frames[0].image, frames[FRAMES].image)
+
+
+def test_a_video_file_keeps_its_pace(video, monkeypatch):
+    slept: list[float] = []
+    monkeypatch.setattr("defi_ros.drivers.cameras.opencv.time.sleep", slept.append)
+    source = camera(video, rate_hz=20.0)
+    source.open()
+    for _ in range(3):
+        source.read()
+    source.close()
+    assert len(slept) == 2 and all(0.0 < pause_s <= 0.15 for pause_s in slept)
+
+
+def test_a_file_that_is_missing_is_named_with_the_devices_there_are(tmp_path):
+    with pytest.raises(CameraError, match=r"camera 'wrist': got no file '.*nothing.avi'.*Video devices here: "):
+        camera(tmp_path / "nothing.avi").open()
+
+
+def test_a_file_that_is_no_video_is_refused(tmp_path):
+    path = tmp_path / "text.avi"
+    path.write_text("no video")
+    with pytest.raises(CameraError, match="OpenCV cannot open"):
+        camera(path).open()
+
+
+def test_reading_a_closed_camera_is_refused(video):
+    source = camera(video)
+    with pytest.raises(CameraError, match="sends no more frames"):
+        source.read()
+
+
+def test_a_camera_on_a_topic_needs_no_node():
+    with pytest.raises(CameraError, match="got driver 'topic', expected one of opencv, realsense"):
+        camera("camera/wrist/image_raw", driver="topic")
+
+
+def test_a_missing_realsense_sdk_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyrealsense2", None)
+    with pytest.raises(CameraError, match="pip install pyrealsense2"):
+        camera("", driver="realsense").open()
+
+
+class FakeSdk(types.ModuleType):
+    """The part of pyrealsense2 that the camera uses."""
+
+    def __init__(self, serials=("111",), domain="global_time"):
+        super().__init__("pyrealsense2")
+        self.serials, self.domain, self.stopped = serials, domain, 0
+        self.stream = types.SimpleNamespace(color="color")
+        self.format = types.SimpleNamespace(rgb8="rgb8")
+        self.camera_info = types.SimpleNamespace(serial_number="serial")
+        self.timestamp_domain = types.SimpleNamespace(global_time="global_time", system_time="system_time")
+
+    def context(self):
+        devices = [types.SimpleNamespace(get_info=lambda _, serial=serial: serial) for serial in self.serials]
+        return types.SimpleNamespace(query_devices=lambda: devices)
+
+    def config(self):
+        return types.SimpleNamespace(enable_device=lambda *_: None, enable_stream=lambda *_: None)
+
+    def pipeline(self):
+        intrinsics = types.SimpleNamespace(fx=610.0)
+        stream = types.SimpleNamespace(
+            as_video_stream_profile=lambda: types.SimpleNamespace(get_intrinsics=lambda: intrinsics)
+        )
+        frame = types.SimpleNamespace(
+            get_data=lambda: np.full((HEIGHT, WIDTH, 3), 9, dtype=np.uint8),
+            get_timestamp=lambda: 0.0001,
+            get_frame_timestamp_domain=lambda: self.domain,
+        )
+
+        def stop():
+            self.stopped += 1
+
+        return types.SimpleNamespace(
+            start=lambda _: types.SimpleNamespace(get_stream=lambda _: stream),
+            wait_for_frames=lambda _: types.SimpleNamespace(get_color_frame=lambda: frame),
+            stop=stop,
+        )
+
+
+@pytest.mark.parametrize(("domain", "time_ns"), [("global_time", 100), ("hardware_clock", 123)])
+def test_a_realsense_stamps_with_its_own_time_only_when_it_is_the_host_s(monkeypatch, domain, time_ns):
+    sdk = FakeSdk(domain=domain)
+    monkeypatch.setitem(sys.modules, "pyrealsense2", sdk)
+    source = camera("", driver="realsense")
+    source.open()
+    frame = source.read()
+    source.close()
+    source.close()
+    assert frame.time_ns == time_ns and frame.image[0, 0, 0] == 9
+    assert source.focal_px == 610.0 and sdk.stopped == 1
+
+
+def test_a_realsense_that_is_not_there_is_named_with_those_that_are(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyrealsense2", FakeSdk(serials=("111", "222")))
+    with pytest.raises(CameraError, match=r"got no RealSense 333.*Serial numbers here: 111, 222"):
+        camera("333", driver="realsense").open()
+
+
+# The watch -----------------------------------------------------------------------------------------------------------
+
+
+def noise(seed):
+    return np.random.default_rng(seed).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+def test_live_images_pass():
+    watch = CameraWatch("wrist", WIDTH, HEIGHT)
+    assert [watch.judge(noise(number), number * 33_000_000) for number in range(60)] == [None] * 60
+
+
+def test_images_of_another_size_are_withheld_with_both_sizes():
+    reason = CameraWatch("wrist", 640, 480).judge(noise(0), 0)
+    assert reason is not None and "got frames of 64x48 px, expected 640x480" in reason
+
+
+def test_a_black_image_is_withheld():
+    reason = CameraWatch("wrist", WIDTH, HEIGHT).judge(np.ones((HEIGHT, WIDTH, 3), dtype=np.uint8), 0)
+    assert reason is not None and "is black" in reason
+
+
+def test_a_frozen_camera_is_withheld_after_a_second_and_used_again_once_it_moves():
+    watch = CameraWatch("wrist", WIDTH, HEIGHT)
+    reasons = [watch.judge(noise(0), number * 100_000_000) for number in range(13)]
+    assert reasons[:11] == [None] * 11
+    assert reasons[12] is not None and "is frozen, the same image for 1.2 s" in reasons[12]
+    assert watch.judge(noise(1), 1_300_000_000) is None
