@@ -40,7 +40,7 @@ def test_an_installed_share_is_found_where_there_is_no_source_tree(tmp_path, mon
     monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
     assert robots_folder() == share
     share.rmdir()
-    with pytest.raises(ConfigError, match="got no folder config/robots, expected one of .*make setup"):
+    with pytest.raises(ConfigError, match=r"got no folder config/robots, expected one of .*make setup"):
         robots_folder()
 
 
@@ -88,7 +88,7 @@ def test_a_bad_file_gives_one_message_that_says_what_and_where(text, old, new, m
 
 @pytest.mark.parametrize("nothing", ["", "# only a comment", "- a\n- b"])
 def test_an_empty_file_is_no_robot(nothing):
-    with pytest.raises(ConfigError, match="got no key 'name'|expected a section with names and values"):
+    with pytest.raises(ConfigError, match=r"got no key 'name'|expected a section with names and values"):
         parse_robot(nothing, "empty.yaml")
 
 

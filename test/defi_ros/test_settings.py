@@ -1,3 +1,4 @@
+# ruff: noqa: RUF009  (`param` and `section` return dataclass fields)
 import dataclasses
 
 import pytest
@@ -58,17 +59,17 @@ def test_what_does_not_fit_is_named_with_range_and_unit(given, message):
 def test_single_values_are_replaced_and_checked():
     outer = with_values(Outer("a"), {"inner.rate_hz": 20}, "parameter")
     assert outer.inner.rate_hz == 20.0
-    with pytest.raises(ConfigError, match="parameter: inner.rate_hz: got 200 Hz, expected above 0 and at most 100 Hz"):
+    with pytest.raises(ConfigError, match=r"parameter: inner.rate_hz: got 200 Hz, expected above 0 and at most 100 Hz"):
         with_values(outer, {"inner.rate_hz": 200.0}, "parameter")
     with pytest.raises(
-        ConfigError, match="parameter: inner.rat_hz: got an unknown key 'rat_hz'. Did you mean 'rate_hz'"
+        ConfigError, match=r"parameter: inner.rat_hz: got an unknown key 'rat_hz'. Did you mean 'rate_hz'"
     ):
         with_values(outer, {"inner.rat_hz": 2.0}, "parameter")
 
 
 def test_values_built_in_code_are_checked_alike():
     check(Control())
-    with pytest.raises(ConfigError, match="Gripper: close_below: got 2, expected 0..1"):
+    with pytest.raises(ConfigError, match=r"Gripper: close_below: got 2, expected 0..1"):
         check(Gripper(close_below=2.0))
     with pytest.raises(ConfigError, match="Inner: rate_hz: got -1 Hz"):
         check(Outer("a", Inner(-1.0)))

@@ -1,5 +1,6 @@
 """A robot file, config/robots/<name>.yaml, as a checked value; knows no ROS but where its files are installed."""
 
+# ruff: noqa: RUF009  (`param` and `section` return dataclass fields)
 from __future__ import annotations
 
 import difflib
@@ -13,7 +14,7 @@ import yaml
 
 from defi_models.contract import ConfigError, ContractError, JointLimits, RobotSpec, Workspace
 from defi_ros import sections
-from defi_ros.settings import build, param, section
+from defi_ros.settings import Where, build, param, section
 
 PACKAGE = "defi_ros"
 
@@ -161,10 +162,10 @@ def _note_lines(node: yaml.Node | None, path: tuple[str, ...], lines: dict[tuple
         _note_lines(value_node, key, lines, source)
 
 
-def _check_together(robot: RobotFile, where) -> None:  # noqa: ANN001
+def _check_together(robot: RobotFile, where: Where) -> None:
     """Refuses values that are fine alone but contradict each other."""
     joints = len(robot.joints.names)
-    arrays = {
+    arrays: dict[tuple[str, ...], tuple[float, ...]] = {
         ("joints", name): getattr(robot.joints, name) for name in ("lower", "upper", "velocity", "acceleration", "jerk")
     }
     arrays[("home",)] = robot.home

@@ -1,5 +1,6 @@
 """The sections of a robot file as frozen dataclasses: the only home of each value's default, unit and bounds."""
 
+# ruff: noqa: RUF009  (`param` and `section` return dataclass fields)
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -58,4 +60,4 @@ def test_goals_alternate_and_keep_their_distance(wishes):
         if goal is not None:
             goals.append((now_ns, goal))
     assert [goal for _, goal in goals] == [float(index % 2) for index in range(len(goals))]
-    assert all(later - earlier >= 300 * MS for (earlier, _), (later, _) in zip(goals, goals[1:], strict=False))
+    assert all(later - earlier >= 300 * MS for (earlier, _), (later, _) in itertools.pairwise(goals))

@@ -51,7 +51,7 @@ def test_no_command_is_ever_outside_any_limit(spec, kinematics, safety, program)
     assert monitor.violations == 0, monitor.last
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(program=programs)
 def test_without_a_target_the_arm_is_at_rest_within_half_a_second(spec, safety, program):
     safety.reset(spec.home)
@@ -65,7 +65,7 @@ def test_without_a_target_the_arm_is_at_rest_within_half_a_second(spec, safety, 
     np.testing.assert_array_equal(again.positions, command.positions)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(amplitude=st.lists(st.floats(0.02, 0.12), min_size=7, max_size=7).map(np.array), frequency=st.floats(0.5, 2.5))
 def test_a_smooth_feasible_target_is_followed_without_lag(spec, safety, amplitude, frequency):
     safety.reset(spec.home)
@@ -96,7 +96,7 @@ def test_a_start_at_speed_never_backs_off_for_a_run_up(spec, safety):
         before = command.positions[0]
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(goal=st.lists(st.floats(-0.3, 0.3), min_size=7, max_size=7).map(np.array))
 def test_what_a_stricter_filter_lets_pass_passes_unchanged(robot, kinematics, goal):
     scale = dataclasses.replace(robot.joints.limit_scale, velocity=0.5, acceleration=0.4, jerk=0.1)
@@ -113,7 +113,7 @@ def test_what_a_stricter_filter_lets_pass_passes_unchanged(robot, kinematics, go
     np.testing.assert_allclose(again.positions, command.positions, atol=1e-9)
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(goal=st.lists(st.floats(-0.3, 0.3), min_size=7, max_size=7).map(np.array))
 def test_a_standing_target_is_reached_and_kept(spec, safety, goal):
     safety.reset(spec.home)

@@ -176,8 +176,7 @@ class ArmCore:
                 )
             self._anchor_to_measured()
         elif self._tick_ns is not None and now_ns - self._tick_ns < EARLIEST_TICK * self._period_ns:
-            if now_ns < self._tick_ns:
-                self._tick_ns = now_ns
+            self._tick_ns = min(self._tick_ns, now_ns)
             return self._again(self._command)
         self._tick_ns = now_ns
         target, wanted_gripper, why = self._target(now_ns)

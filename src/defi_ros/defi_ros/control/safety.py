@@ -281,7 +281,7 @@ class SafetyFilter:
     def _tip_at(self, q: FloatArray) -> list[float]:
         return self._kinematics.forward(q)[:3].tolist()
 
-    def _outside_m(self, tip: FloatArray) -> float:
+    def _outside_m(self, tip: Iterable[float]) -> float:
         """How far outside the box a point is [m]; negative inside."""
         return max(
             max(low - at, at - high) for low, at, high in zip(self._box_lower, tip, self._box_upper, strict=True)
