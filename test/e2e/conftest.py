@@ -132,9 +132,14 @@ class Observer:
         while not self._stopping.is_set():
             self._executor.spin_once(timeout_sec=0.1)
 
-    def wait_for_motion(self) -> None:
-        """Until the arm is commanded to move at more than a creep."""
-        wait_until(lambda: self.heard and np.abs(self.heard[-1][1].commanded_velocity).max(initial=0.0) > 0.05)
+    def wait_for_motion(self, running: RunningUp) -> None:
+        """Until the arm is commanded to move at more than a creep; fails when the run ends before."""
+
+        def moving() -> bool:
+            assert running.process.poll() is None, running.output
+            return bool(self.heard) and np.abs(self.heard[-1][1].commanded_velocity).max(initial=0.0) > 0.05
+
+        wait_until(moving, lambda: running.output)
 
     def wait_for(self, true: Callable[[Any], bool], timeout_s: float) -> tuple[float, Any]:
         """The first state from now on for which `true` holds, and when it came in."""

@@ -65,13 +65,16 @@ def test_a_task_that_is_not_done_in_time_makes_the_exit_code_1(up):
     assert not task["success"] and "timeout" in task["reason"]
 
 
-def test_ctrl_c_in_the_middle_of_a_task_ends_everything_in_time_with_the_arm_at_rest(up, observer):
+def test_ctrl_c_in_the_middle_of_a_task_ends_everything_in_time_with_the_arm_at_rest(
+    up, observer, record_testsuite_property
+):
     running = up("--policy", "scripted", "--composed", "--task", "open the drawer")
     running.wait_for("task 'open the drawer': running")
-    observer.wait_for_motion()
+    observer.wait_for_motion(running)
     children = running.children()
     duration_s = running.stop(signal.SIGINT)
     assert running.process.returncode == 130
+    record_testsuite_property("ctrl_c_to_end_s", duration_s)
     assert duration_s < STOPPED_WITHIN_S
     assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
     assert observer.heard[-1][1].at_rest
@@ -90,15 +93,18 @@ def test_a_second_ctrl_c_does_not_break_the_stop(up):
 
 
 @pytest.mark.parametrize("name", ["imagination_node", "action_node"])
-def test_a_killed_inference_process_brings_the_arm_to_rest_and_it_goes_on_without_a_jump(up, observer, name):
+def test_a_killed_inference_process_brings_the_arm_to_rest_and_it_goes_on_without_a_jump(
+    up, observer, name, record_testsuite_property
+):
     running = up("--policy", "scripted", "--separate", "--task", "move the door to the left", "--timeout-s", "60")
-    observer.wait_for_motion()
+    observer.wait_for_motion(running)
     killed_s = time.monotonic()
     running.child(name).send_signal(signal.SIGKILL)
     rest_s, state = observer.wait_for(lambda state: state.at_rest, 5.0)
+    record_testsuite_property(f"at_rest_after_kill_of_{name}_s", rest_s - killed_s)
     assert rest_s - killed_s < AT_REST_WITHIN_S + LISTENING_S
-    assert "chunk" in state.verdict_reason
-    observer.wait_for_motion()
+    assert f"{name} is gone" in state.verdict_reason
+    observer.wait_for_motion(running)
     assert running.end() == 0, running.output
     assert f"{name} ended: killed by SIGKILL" in running.output
     assert "killed by SIGKILL" in running.report["exit_reasons"][name][0]
@@ -107,16 +113,12 @@ def test_a_killed_inference_process_brings_the_arm_to_rest_and_it_goes_on_withou
 
 
 def check_no_jump(states):
-    """Commands follow each other no further apart than the joints' speed limits allow."""
-    limits = FRANKA.spec.limits
+    """Commands follow each other no further apart than the joints' speed limits allow in the ticks between them."""
+    tick_s = 1.0 / FRANKA.control.rate_hz
     for before, after in pairwise(states):
-        elapsed_s = seconds(after) - seconds(before)
+        ticks = after.ticks - before.ticks + 1  # a report may be made between the count and the command of a tick
         moved = np.abs(np.subtract(after.commanded, before.commanded))
-        assert (moved <= limits.velocity * elapsed_s + 1e-6).all(), f"a jump of {moved} rad within {elapsed_s} s"
-
-
-def seconds(state):
-    return state.header.stamp.sec + state.header.stamp.nanosec * 1e-9
+        assert (moved <= FRANKA.spec.limits.velocity * ticks * tick_s + 1e-6).all(), f"{moved} rad in {ticks} ticks"
 
 
 def test_the_end_of_the_bridge_ends_the_graph_with_the_reason(up):
