@@ -72,7 +72,9 @@ def main() -> int:
             print(f"frame 128x128, {camera:<8}                 {median_frame_ms(world, camera):8.2f} ms")
         world.reset(0, task="open_drawer")
         percent = core_percent(world, arguments.seconds)
-        print(f"real time with 2 cameras at {CAMERA_HZ} Hz        {percent:8.1f} % of one core (at most {MOST_PERCENT:.0f})")
+        print(
+            f"real time with 2 cameras at {CAMERA_HZ} Hz        {percent:8.1f} % of one core (at most {MOST_PERCENT:.0f})"
+        )
     return 0 if percent <= MOST_PERCENT else 1
 
 

@@ -1,6 +1,7 @@
 """Tasks: sentences find them, oracles compare start and now."""
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from defi_models.contract import TaskError
@@ -11,7 +12,7 @@ from defi_sim.tasks import TASKS, task_for
 YAWS = {"red_block": 0.3, "blue_block": 0.0, "pink_block": -0.4}
 
 
-def scene(contacts: dict[str, set[str]] | None = None, **changed: object) -> SceneState:
+def scene(contacts: dict[str, set[str]] | None = None, **changed: npt.ArrayLike) -> SceneState:
     """A scene with the drawer closed, the door right, the lights off and all blocks on the table, but for `changed`."""
     start = Start(
         desk=np.zeros(2),
@@ -149,5 +150,7 @@ def test_an_unknown_instruction_is_answered_with_the_nearest_ones():
 
 
 def test_an_empty_instruction_says_what_was_expected():
-    with pytest.raises(TaskError, match=r"got an empty text, expected what the robot should do, as in 'open the drawer'"):
+    with pytest.raises(
+        TaskError, match=r"got an empty text, expected what the robot should do, as in 'open the drawer'"
+    ):
         task_for("   ")

@@ -11,7 +11,9 @@ from defi_sim.trajectory import GRID_S, MAX_SPEED_M_S, MAX_TURN_RAD_S, Route
 
 coordinate = st.floats(-0.4, 0.4)
 legs = st.lists(
-    st.tuples(coordinate, coordinate, coordinate, st.floats(-3.0, 3.0), st.floats(0.05, MAX_SPEED_M_S), st.floats(0, 1)),
+    st.tuples(
+        coordinate, coordinate, coordinate, st.floats(-3.0, 3.0), st.floats(0.05, MAX_SPEED_M_S), st.floats(0, 1)
+    ),
     min_size=1,
     max_size=5,
 )

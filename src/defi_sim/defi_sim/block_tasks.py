@@ -56,7 +56,7 @@ def graspable(scene: SceneState, block: str) -> bool:
     """Whether a block lies on the table with room for the fingers around it."""
     here = scene.block(block)[:2]
     gaps = [np.linalg.norm(scene.block(other)[:2] - here) for other in BLOCKS if other != block]
-    return on_table(scene, block) and min(gaps) >= GRASP_CLEARANCE_M
+    return on_table(scene, block) and bool(min(gaps) >= GRASP_CLEARANCE_M)
 
 
 def _lifted(block: str, start: SceneState, now: SceneState) -> bool:
