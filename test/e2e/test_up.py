@@ -115,7 +115,7 @@ def test_a_killed_inference_process_brings_the_arm_to_rest_and_it_goes_on_withou
 def check_no_jump(states):
     """Commands follow each other no further apart than the joints' speed limits allow in the ticks between them."""
     tick_s = 1.0 / FRANKA.control.rate_hz
-    for before, after in pairwise(states):
+    for before, after in pairwise(sorted(states, key=lambda state: state.ticks)):
         ticks = after.ticks - before.ticks + 1  # a report may be made between the count and the command of a tick
         moved = np.abs(np.subtract(after.commanded, before.commanded))
         assert (moved <= FRANKA.spec.limits.velocity * ticks * tick_s + 1e-6).all(), f"{moved} rad in {ticks} ticks"
