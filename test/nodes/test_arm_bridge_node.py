@@ -147,7 +147,7 @@ rclpy.init(args=[], context=context)
 class Keeper(DefiNode):
     NAME = "action_node"
 node = Keeper(context=context, namespace=sys.argv[1])
-node.keep_alive()
+node.keep_alive(node.NAME)
 time.sleep(60)
 """
 
@@ -179,6 +179,7 @@ def test_a_killed_policy_process_brings_the_arm_to_rest_by_name_and_a_new_one_co
     assert time.monotonic() - killed < 0.5
     assert arm.state.verdict_reason == "action_node is gone: its process has ended or hangs"
     arm.send_chunk()
+    arm.send_chunk()
     seen = len(arm.states)
     graph.until(lambda: len(arm.states) > seen + 10)
     assert arm.state.at_rest
@@ -191,6 +192,7 @@ def test_a_killed_policy_process_brings_the_arm_to_rest_by_name_and_a_new_one_co
 
 def test_a_chunk_for_another_arm_is_refused_with_the_reason(graph, arm):
     arm.move(0.1)
+    arm.send_chunk(arm="ur5e")
     arm.send_chunk(arm="ur5e")
     graph.until(lambda: "expected 'franka_panda'" in graph.diagnostics(arm.node)["message"])
 

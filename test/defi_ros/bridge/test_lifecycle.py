@@ -174,14 +174,13 @@ def test_diagnostics_tell_rate_latency_mode_and_trouble(context, node):
     assert values["mode"] == "imagining" and values["latency_ms_p50"] == "4.0" and values["rate_hz"] == "5.0"
 
 
-def test_troubles_are_logged_when_they_begin_and_end_and_never_between(node, monkeypatch):
-    logged: list[tuple[bool, str]] = []
-    monkeypatch.setattr(node.health, "_log", lambda severe, text: logged.append((severe, text)))
+def test_troubles_are_news_when_they_begin_and_end_and_never_between(node):
     for age in (1.0, 2.0, 3.0):
         node.health.trouble("cameras", f"silent for {age} s")
     node.health.trouble("cameras", None)
     node.health.trouble("cameras", None)
-    assert logged == [(True, "silent for 1.0 s"), (False, "cameras: well again")]
+    assert node.health.take_news() == [(True, "silent for 1.0 s"), (False, "cameras: well again")]
+    assert node.health.take_news() == []
 
 
 PROGRAM = textwrap.dedent(

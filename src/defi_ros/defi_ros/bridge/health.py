@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -19,12 +18,11 @@ class Health:
 
     Args:
         name: The node's name, which becomes the status' name.
-        log: Called once each time a trouble begins, changes its subject's state or ends, as log(severe, text).
     """
 
-    def __init__(self, name: str, log: Callable[[bool, str], None]):
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._log = log
+        self._news: list[tuple[bool, str]] = []
         self._lock = threading.Lock()
         self._times: deque[float] = deque(maxlen=2000)
         self._latencies_ms: deque[float] = deque(maxlen=LATENCY_SAMPLES)
@@ -44,17 +42,23 @@ class Health:
             self._values.update({key: str(value) for key, value in values.items()})
 
     def trouble(self, subject: str, reason: str | None) -> None:
-        """Sets what is wrong with one subject, or None when it is well; a change from well to wrong is logged once."""
+        """Sets what is wrong with one subject, or None when it is well; a change from well to wrong is news."""
         with self._lock:
             before = self._troubles.get(subject)
             if reason is None:
                 self._troubles.pop(subject, None)
             else:
                 self._troubles[subject] = reason
-        if before is None and reason is not None:
-            self._log(True, reason)
-        elif before is not None and reason is None:
-            self._log(False, f"{subject}: well again")
+            if before is None and reason is not None:
+                self._news.append((True, reason))
+            elif before is not None and reason is None:
+                self._news.append((False, f"{subject}: well again"))
+
+    def take_news(self) -> list[tuple[bool, str]]:
+        """What began or ended since the last call: (whether it is bad, what). To be logged where that costs nothing."""
+        with self._lock:
+            news, self._news = self._news, []
+        return news
 
     @property
     def troubles(self) -> str:

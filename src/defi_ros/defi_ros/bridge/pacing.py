@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import threading
 import time
 
@@ -14,7 +13,6 @@ from defi_models.contract import NS_PER_S
 
 BIN_NS = 20_000  # resolution of the percentiles: 0.02 ms
 BINS = 5_000  # up to 0.1 s; later ticks count as that late in percentiles, and fully in the maximum
-SWITCH_INTERVAL_S = 0.0005  # another Python thread of this process may keep the interpreter at most about this long
 FIFO_PRIORITY = 20  # above every ordinary thread, below the kernel's own (50)
 SPIN_NS = 60_000  # an ordinary thread is woken up to 50 us late (the kernel's default timer slack)
 
@@ -76,8 +74,7 @@ class Pacer:
 
 
 def settle_interpreter() -> None:
-    """Keeps garbage collection and other threads from delaying the loop; call it when all that is long-lived exists."""
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    """Keeps garbage collection from delaying the loop; call it when all that is long-lived exists."""
     gc.collect()
     gc.freeze()
 

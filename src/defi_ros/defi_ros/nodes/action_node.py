@@ -29,7 +29,7 @@ class ActionNode(DefiNode):
         self._arrived = threading.Condition()
         self._newest: ImaginationMsg | None = None
         self.hear("imagination", ImaginationMsg, self._on_imagination, qos.STREAM)
-        self.keep_alive()
+        self.keep_alive(self.NAME)
 
     def activate(self) -> None:
         """Starts the worker."""

@@ -44,6 +44,7 @@ class ArmInbox:
         self._health = health
         self._base_frame, self._tip_frame = base_frame, tip_frame
         self._waiting: deque[Callable[[int], None]] = deque()
+        self._refused_in_a_row = 0
         self.lost: dict[str, str] = {}
         self.tool_pose: FloatArray | None = None
 
@@ -83,7 +84,10 @@ class ArmInbox:
             if self._core.authority.mode != Mode.POLICY:
                 return
             lost = next(iter(self.lost.values()), None)
-            self._health.trouble("action_chunk", lost or self._core.on_chunk(chunk, now_ns))
+            refused = lost or self._core.on_chunk(chunk, now_ns)
+            self._refused_in_a_row = 0 if refused is None else self._refused_in_a_row + 1
+            # One is in flight at every handover; the second in a row is a trouble.
+            self._health.trouble("action_chunk", refused if self._refused_in_a_row > 1 else None)
 
         self.put(accept)
 

@@ -22,7 +22,7 @@ class ImaginationNode(DefiNode):
         robot = self.robot_file()
         self._slot = PolicySlot(self, robot, "imagine")
         self._stage = ImaginationStage(self, robot, self._slot)
-        self.keep_alive()
+        self.keep_alive(self.NAME)
 
     def activate(self) -> None:
         """Starts the worker."""

@@ -25,7 +25,7 @@ class InferenceNode(DefiNode):
         self._slot = PolicySlot(self, robot, "both")
         self._action = ActionStage(self, robot)
         self._imagination = ImaginationStage(self, robot, self._slot)
-        self.keep_alive()
+        self.keep_alive(self.NAME)
 
     def activate(self) -> None:
         """Starts the worker."""
