@@ -35,7 +35,7 @@ def action(process: Process) -> ExecuteProcess:
         respawn=process.respawn,
         respawn_delay=0.2,
         respawn_max_retries=4,
-        on_exit=[] if process.respawn else [Shutdown(reason=f"{process.name} ended")],
+        on_exit=None if process.respawn else [Shutdown(reason=f"{process.name} ended")],
     )
 
 
