@@ -61,7 +61,7 @@ class Arm:
         self.chunks = graph.speaker("action_chunk", ActionChunkMsg, qos.STREAM)
         self._authority = graph.peer.create_client(SetAuthority, "set_authority")
         graph.until(lambda: self.states and self.commands and self._authority.service_is_ready())
-        graph.until(lambda: self.chunks.get_subscription_count())
+        graph.until(self.chunks.get_subscription_count)
 
     def _on_command(self, message):
         self.commands.append(np.array(message.data))

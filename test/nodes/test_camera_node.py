@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("rclpy")
-cv2 = pytest.importorskip("cv2")
+pytest.importorskip("cv2")
 
+import cv2
 from sensor_msgs.msg import CameraInfo, Image
 
 from defi_ros.bridge import qos

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("rclpy")
 
 from action_msgs.msg import GoalStatus
-from rclpy.action import ActionClient
+from rclpy.action.client import ActionClient
 
 from defi_msgs.action import RunTask
 from defi_msgs.msg import ControlState, Instruction, TaskOutcome

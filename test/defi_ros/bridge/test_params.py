@@ -8,6 +8,7 @@ pytest.importorskip("rclpy")
 
 import rclpy
 from rclpy.context import Context
+from rclpy.parameter import Parameter
 
 from defi_models.contract import ConfigError
 from defi_ros.bridge.lifecycle import DefiNode
@@ -58,7 +59,7 @@ def test_a_list_can_be_overridden(make):
 def test_values_of_the_robot_file_cannot_change_under_a_running_node(make):
     node = make(robot="franka")
     node.robot_file()
-    result = node.set_parameters([rclpy.parameter.Parameter("control.rate_hz", value=50.0)])
+    result = node.set_parameters([Parameter("control.rate_hz", value=50.0)])
     assert not result[0].successful
 
 
@@ -73,7 +74,7 @@ def test_an_unknown_robot_names_those_that_exist(make):
 
 
 def test_a_misspelt_parameter_is_refused_with_the_nearest(make):
-    with pytest.raises(ConfigError, match="parameters of params: control.rate_h: .*Did you mean 'rate_hz'"):
+    with pytest.raises(ConfigError, match=r"parameters of params: control.rate_h: .*Did you mean 'rate_hz'"):
         make(**{"robot": "franka", "control.rate_h": 100.0}).robot_file()
 
 

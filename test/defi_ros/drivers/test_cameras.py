@@ -8,7 +8,9 @@ import types
 import numpy as np
 import pytest
 
-cv2 = pytest.importorskip("cv2")
+pytest.importorskip("cv2")
+
+import cv2
 
 from defi_ros.drivers.cameras import CameraError, CameraSource, make_camera
 from defi_ros.drivers.cameras.watch import CameraWatch

@@ -10,11 +10,13 @@ import pytest
 pytest.importorskip("rclpy")
 
 import rclpy
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ActionServer, CancelResponse, GoalResponse
 from rclpy.context import Context
 from rclpy.node import Node
 
-control_msgs = pytest.importorskip("control_msgs.action")
+pytest.importorskip("control_msgs")
+
+from control_msgs.action import GripperCommand, ParallelGripperCommand
 
 from defi_ros.bridge.lifecycle import make_executor
 from defi_ros.drivers import GripperDriver, make_gripper_driver
@@ -147,7 +149,7 @@ class GripperDriverContract:
 
 class TestParallelGripperCommand(GripperDriverContract):
     kind = "parallel_gripper_command"
-    action_type = control_msgs.ParallelGripperCommand
+    action_type = ParallelGripperCommand
 
     def position_of(self, goal):
         assert list(goal.command.name) == ["panda_finger_joint1"]
@@ -157,7 +159,7 @@ class TestParallelGripperCommand(GripperDriverContract):
 
 class TestGripperCommand(GripperDriverContract):
     kind = "gripper_command"
-    action_type = control_msgs.GripperCommand
+    action_type = GripperCommand
 
     def position_of(self, goal):
         assert goal.command.max_effort == Gripper().max_effort_n

@@ -81,7 +81,7 @@ class ScriptedPolicy:
                 "observation: got no scene, expected the simulator's ground truth; the scripted policy runs with --sim only"
             )
         start = time.perf_counter()
-        numbers = list(SceneState(observation.scene).to_mapping().values())
+        numbers = list(SceneState.from_mapping(observation.scene).to_mapping().values())
         return Imagination(
             time_ns=observation.time_ns,
             instruction=observation.instruction,

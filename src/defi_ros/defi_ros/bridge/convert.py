@@ -45,14 +45,14 @@ def to_stamp(time_ns: int) -> Time:
 def bytes_array(values: npt.NDArray) -> array.array:
     """The memory of an array as what a uint8[] field takes; one copy."""
     out = array.array("B")
-    out.frombytes(memoryview(np.ascontiguousarray(values)).cast("B"))
+    out.frombytes(np.ascontiguousarray(values).data.cast("B"))
     return out
 
 
 def float_array(values: npt.ArrayLike) -> array.array:
     """Numbers, row-major, as what a float64[] field takes."""
     out = array.array("d")
-    out.frombytes(memoryview(np.ascontiguousarray(values, dtype=np.float64)).cast("B"))
+    out.frombytes(np.ascontiguousarray(values, dtype=np.float64).data.cast("B"))
     return out
 
 
@@ -189,17 +189,19 @@ class JointReader:
         return values
 
 
-def scene_from(message: JointState) -> dict[str, FloatArray]:
-    """The numbers of a simulated scene: "drawer" -> shape (1,), "red_block.0" .. "red_block.6" -> shape (7,)."""
-    scene: dict[str, list[float]] = {}
-    for name, value in zip(message.name, message.position, strict=True):
-        head, dot, tail = name.rpartition(".")
-        scene.setdefault(head if dot and tail.isdigit() else name, []).append(value)
-    return {name: np.array(values) for name, values in scene.items()}
+def scene_from(message: JointState) -> dict[str, float]:
+    """The numbers of a simulated scene by name, flat as in `Observation.scene`: "drawer", "red_block.0" ..
+
+    Raises:
+        ContractError: there are not as many numbers as names.
+    """
+    if len(message.name) != len(message.position):
+        raise ContractError(f"scene_state: got {len(message.position)} numbers, expected {len(message.name)}")
+    return dict(zip(message.name, message.position, strict=True))
 
 
 def scene_to(scene: Mapping[str, npt.ArrayLike], time_ns: int) -> JointState:
-    """The inverse of `scene_from`."""
+    """The message of a scene; an array under a name becomes one number a name, "red_block.0" .. "red_block.6"."""
     message = JointState()
     message.header.stamp = to_stamp(time_ns)
     names: list[str] = []

@@ -28,7 +28,7 @@ EXIT_FAILED = 1
 def make_executor(context: Context) -> Any:
     """The events executor where rclpy has it (a fraction of the CPU), else the single-threaded one."""
     try:
-        from rclpy.experimental import EventsExecutor  # not in every distribution
+        from rclpy.experimental.events_executor import EventsExecutor  # not in every distribution
     except ImportError:
         return SingleThreadedExecutor(context=context)
     return EventsExecutor(context=context)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-# ruff: noqa: PLC0415  importing what was chosen is this module's job
-
 from collections.abc import Callable
 
 from rclpy.node import Node

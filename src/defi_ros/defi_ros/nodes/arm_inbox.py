@@ -45,6 +45,7 @@ class ArmInbox:
         self._base_frame, self._tip_frame = base_frame, tip_frame
         self._waiting: deque[Callable[[int], None]] = deque()
         self._refused_in_a_row = 0
+        self._lost_ns = 0
         self.lost: dict[str, str] = {}
         self.tool_pose: FloatArray | None = None
 
@@ -83,6 +84,8 @@ class ArmInbox:
         def accept(now_ns: int) -> None:
             if self._core.authority.mode != Mode.POLICY:
                 return
+            if chunk.start_ns > self._lost_ns:  # it came through every process of the policy after the loss
+                self.lost.clear()
             lost = next(iter(self.lost.values()), None)
             refused = lost or self._core.on_chunk(chunk, now_ns)
             self._refused_in_a_row = 0 if refused is None else self._refused_in_a_row + 1
@@ -134,6 +137,7 @@ class ArmInbox:
                 if role == "inference_node":
                     self.lost.clear()
                 return
+            self._lost_ns = now_ns
             self.lost[role] = f"{role} is gone: its process has ended or hangs"
             if self._core.authority.mode == Mode.POLICY:  # asked for anew, what came before counts no more
                 self._core.request(Mode.POLICY, self._core.authority.source, now_ns)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ActionServer, CancelResponse, GoalResponse
 
 from defi_msgs.action import RunTask
 from defi_msgs.msg import ControlState, Instruction, TaskOutcome

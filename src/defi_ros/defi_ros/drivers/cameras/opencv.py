@@ -62,12 +62,13 @@ class OpenCvCamera:
         """See `CameraSource.read`; the stamp is when the frame was grabbed, before it was decoded."""
         if self._is_file:
             self._pace()
-        grabbed = self._capture is not None and self._capture.grab()
-        if not grabbed and self._is_file and self._capture is not None:
-            self._capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
-            grabbed = self._capture.grab()
+        capture = self._capture
+        grabbed = capture is not None and capture.grab()
+        if capture is not None and not grabbed and self._is_file:
+            capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
+            grabbed = capture.grab()
         time_ns = self._clock_ns()
-        decoded, image = self._capture.retrieve() if grabbed else (False, None)
+        decoded, image = capture.retrieve() if capture is not None and grabbed else (False, None)
         if not decoded or image is None:
             raise CameraError(f"camera {self._name!r}: {self._settings.source!r} sends no more frames")
         return Frame(time_ns, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
