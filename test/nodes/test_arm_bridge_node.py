@@ -77,9 +77,9 @@ class Arm:
         future = self._authority.call_async(SetAuthority.Request(mode=mode, source="test", reset=reset))
         return self.graph.until(future.done) and future.result()
 
-    def send_chunk(self, step_rad=0.05, arm="franka_panda"):
+    def send_chunk(self, step_rad=0.05, arm="franka_panda", age_s=0.0):
         """A chunk that moves joint 7 at 10 * step_rad [rad/s] from where it is."""
-        start_ns = self.graph.peer.get_clock().now().nanoseconds
+        start_ns = self.graph.peer.get_clock().now().nanoseconds - round(age_s * 1e9)
         targets = np.tile(self.commands[-1], (10, 1))
         targets[:, 6] += step_rad * np.arange(10)
         chunk = ActionChunk(start_ns, 100_000_000, "joint_positions", targets, np.ones(10), arm)
@@ -178,8 +178,8 @@ def test_a_killed_policy_process_brings_the_arm_to_rest_by_name_and_a_new_one_co
     graph.until(lambda: arm.state.at_rest)
     assert time.monotonic() - killed < 0.5
     assert arm.state.verdict_reason == "action_node is gone: its process has ended or hangs"
-    arm.send_chunk()
-    arm.send_chunk()
+    arm.send_chunk(age_s=0.8)
+    arm.send_chunk(age_s=0.8)
     seen = len(arm.states)
     graph.until(lambda: len(arm.states) > seen + 10)
     assert arm.state.at_rest
@@ -188,6 +188,14 @@ def test_a_killed_policy_process_brings_the_arm_to_rest_by_name_and_a_new_one_co
     graph.until(lambda: not arm.node._inbox.lost, 10.0)
     arm.move(0.4)
     assert not arm.state.at_rest and arm.state.limit_violations == 0
+
+
+def test_a_policy_process_taken_for_dead_proves_that_it_lives_by_a_chunk_from_a_newer_observation(graph, arm):
+    arm.move(0.4)
+    arm.node._inbox.on_alive("action_node", False)
+    graph.until(lambda: "action_node is gone" in arm.state.verdict_reason)
+    arm.send_chunk()
+    graph.until(lambda: not arm.state.at_rest and not arm.state.verdict_reason)
 
 
 def test_a_chunk_for_another_arm_is_refused_with_the_reason(graph, arm):
