@@ -29,7 +29,6 @@ setup(
             "eval = defi_models.evaluation.command:Eval",
             "imagine = defi_models.inference.command:Imagine",
             "data = defi_models.datasets.command:Data",
-            "inspect = defi_models.models.command:Inspect",
         ],
     },
 )

@@ -53,9 +53,11 @@ class TorchPolicy:
         self._forward: ForwardHalf | None = None
         self._inverse: InverseHalf | None = None
         if half in ("both", "imagine"):
-            self._forward = self._load(ForwardHalf(config), checkpoint, FORWARD)
+            self._forward = load_half(ForwardHalf(config), checkpoint, FORWARD).to(self._device)
         if half in ("both", "act"):
-            self._inverse = self._load(InverseHalf(config, self._spec.feature_shape[-1]), checkpoint, INVERSE)
+            self._inverse = load_half(
+                InverseHalf(config, self._spec.feature_shape[-1]), checkpoint, INVERSE
+            ).to(self._device)
         # One draw of noise, kept: the same observation gives the same chunk.
         shape = (1, config.chunk_steps, config.action_width)
         self._noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(self._device)
@@ -137,21 +139,27 @@ class TorchPolicy:
         text = self._need(self._forward, "imagine").gfdm.text
         return text(text.tokens([instruction]).to(self._device))
 
-    def _load(self, module: M, checkpoint: Checkpoint, file: str) -> M:
-        found = {key: tensor.float() for key, tensor in load_file(checkpoint.weights(file)).items()}
-        expected = module.state_dict()
-        wrong = [
-            f"{key}: {tuple(found[key].shape) if key in found else 'missing'} instead of "
-            f"{tuple(expected[key].shape) if key in expected else 'nothing'}"
-            for key in sorted(set(found) | set(expected))
-            if key not in found or key not in expected or found[key].shape != expected[key].shape
-        ]
-        if wrong:
-            raise CheckpointError(f"checkpoint {checkpoint.folder}, {file}: {len(wrong)} tensors differ: {wrong[:5]}")
-        module.load_state_dict(found)
-        return module.to(self._device).eval()
-
     def _need(self, module: M | None, call: str) -> M:
         if module is None:
             raise ContractError(f"{call}: this process loaded only the other half of {self._spec.name}")
         return module
+
+
+def load_half(module: M, checkpoint: Checkpoint, file: str) -> M:
+    """`module` with the weights of one file, ready for inference.
+
+    Raises:
+        CheckpointError: a tensor is missing, unknown or of another shape; the first of them are named.
+    """
+    found = {key: tensor.float() for key, tensor in load_file(checkpoint.weights(file)).items()}
+    expected = module.state_dict()
+    wrong = [
+        f"{key}: {tuple(found[key].shape) if key in found else 'missing'} instead of "
+        f"{tuple(expected[key].shape) if key in expected else 'nothing'}"
+        for key in sorted(set(found) | set(expected))
+        if key not in found or key not in expected or found[key].shape != expected[key].shape
+    ]
+    if wrong:
+        raise CheckpointError(f"checkpoint {checkpoint.folder}, {file}: {len(wrong)} tensors differ: {wrong[:5]}")
+    module.load_state_dict(found)
+    return module.eval()

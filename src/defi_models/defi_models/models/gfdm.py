@@ -17,6 +17,8 @@ from defi_models.models.autoencoder import Autoencoder
 from defi_models.models.layers import Attention, FeedForward, modulate, sinusoid
 from defi_models.models.text import TextEncoder
 
+SIGMA_MIN, KARRAS_RHO = 0.002, 7.0  # of SVD's schedule
+
 
 class Backbone(Protocol):
     """What predicts: the network inside the EDM preconditioning."""
@@ -91,6 +93,21 @@ class Gfdm(nn.Module):
         return torch.cat(
             self.backbone.trunk(self.fixed_noise.expand(count, -1, -1, -1, -1), level, image, words, mask), dim=-1
         )
+
+    def generate(self, image: Tensor, words: Tensor, mask: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+        """A clip for people to watch, images (N, frames, 3, H, W) in about -1..1, by `steps` Euler steps (defi-model 2.5).
+
+        Noise levels fall from `sigma_max` to 0.002 as Karras et al. (2022, eq. 5, rho 7) space them; no guidance.
+        """
+        ramp = torch.linspace(1, 0, steps, device=image.device)
+        low, high = SIGMA_MIN ** (1 / KARRAS_RHO), self.config.sigma_max ** (1 / KARRAS_RHO)
+        sigmas = torch.cat([(low + ramp * (high - low)) ** KARRAS_RHO, ramp.new_zeros(1)])
+        shape = (image.shape[0], self.config.frames, *self.latent_shape)
+        x = torch.randn(shape, generator=generator).to(image) * sigmas[0]
+        for now, following in zip(sigmas[:-1], sigmas[1:], strict=True):
+            clean = self.denoise(x, now.expand(len(x)), image, words, mask)
+            x = clean + (following / now) * (x - clean)
+        return self.autoencoder.decode(x.flatten(0, 1)).unflatten(0, shape[:2])
 
     def frames_from_features(self, features: Tensor) -> Tensor:
         """Images the features stand for, (N, frames, 3, H, W) in about -1..1: the one-pass estimate, so a soft one."""

@@ -1,0 +1,81 @@
+"""`defi imagine`: shows the future the GFDM expects, as a video."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from defi_models.checkpoint import FORWARD
+from defi_models.contract import NS_PER_S, ConfigError
+from defi_models.inference.load import resolve
+from defi_models.transforms import ImageTransform
+
+SHOWN_PX = 384
+RATE_HZ = 10
+
+
+class Imagine:
+    """Imagines a video."""
+
+    help = "imagine the future of an image as a video"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declares the options."""
+        parser.add_argument("--image", type=Path, required=True, help="what a camera sees now (PNG or JPEG)")
+        parser.add_argument("--task", required=True, help="what shall happen, in words")
+        parser.add_argument("--out", type=Path, required=True, help="the video to write (.mp4)")
+        parser.add_argument("--policy", default="nano", help="a shipped policy or a checkpoint folder")
+        parser.add_argument("--steps", type=int, default=30, help="denoising steps")
+        parser.add_argument("--seed", type=int, default=0, help="of the noise")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Writes the video.
+
+        Raises:
+            ConfigError: the image cannot be read, the video cannot be written, or a number is out of range.
+            CheckpointError: there is no such policy.
+            ContractError: the instruction is empty or too long.
+        """
+        if args.steps < 1:
+            raise ConfigError(f"--steps: got {args.steps}, expected 1 or more")
+        image = cv2.imread(str(args.image), cv2.IMREAD_COLOR_RGB) if args.image.is_file() else None
+        if image is None:
+            raise ConfigError(f"--image: got {args.image}, expected an image file that exists (PNG or JPEG)")
+        checkpoint = resolve(args.policy)
+        import torch  # noqa: PLC0415  takes seconds, and a wrong argument should be told at once
+
+        from defi_models.inference.torch_policy import load_half  # noqa: PLC0415
+        from defi_models.models.defi import ForwardHalf  # noqa: PLC0415
+
+        gfdm = load_half(ForwardHalf(checkpoint.config), checkpoint, FORWARD).gfdm
+        with torch.inference_mode():
+            pixels = torch.from_numpy(ImageTransform(checkpoint.config.gfdm.image_size).encode(image.astype(np.uint8)))
+            words, mask = gfdm.text(gfdm.text.tokens([args.task]))
+            noise = torch.Generator().manual_seed(args.seed)
+            clip = gfdm.generate(gfdm.autoencoder.encode(pixels[None]), words, mask, args.steps, noise)[0].numpy()
+        step_s = checkpoint.config.gfdm.frame_steps * checkpoint.config.step_ns / NS_PER_S
+        write_video(args.out, ImageTransform.decode(clip), step_s)
+        sys.stdout.write(f"{args.out}: {len(clip)} frames, {step_s:.1f} s apart, imagined by {checkpoint.name}\n")
+        return 0
+
+
+def write_video(path: Path, frames: npt.NDArray[np.uint8], step_s: float) -> None:
+    """Writes uint8 RGB `frames` (T, H, W, 3), each shown for `step_s`, enlarged for people.
+
+    Raises:
+        ConfigError: no video can be written there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), RATE_HZ, (SHOWN_PX, SHOWN_PX))
+    if not writer.isOpened():
+        raise ConfigError(f"--out: got {path}, expected a file that can be written with the ending .mp4")
+    for frame in frames:
+        large = cv2.resize(frame, (SHOWN_PX, SHOWN_PX), interpolation=cv2.INTER_CUBIC)
+        for _ in range(max(1, round(step_s * RATE_HZ))):
+            writer.write(large[..., ::-1])
+    writer.release()
