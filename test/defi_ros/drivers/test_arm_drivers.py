@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import types
 from typing import Any
 
 import numpy as np
@@ -216,27 +217,29 @@ class TestJointTrajectory(ArmDriverContract):
     def test_the_simulated_controller_tracks_the_stream_and_stops_by_itself_when_it_breaks_off(self, wire):
         joint_trajectory = pytest.importorskip("defi_sim.controllers.joint_trajectory")
         trajectory = pytest.importorskip("defi_sim.controllers.trajectory")
-        driver = self.start(wire)
+        driver = self.make(wire)
+        sent: list[Any] = []
+        driver._publisher = types.SimpleNamespace(publish=sent.append)
         controller = joint_trajectory.JointTrajectoryController(SPEC.joint_names)
         controller.activate(START_NS, SPEC.home)
         reached, late = [], []
-        for tick in range(400):
-            now_ns, time_s = START_NS + tick * 5_000_000, tick * 0.005
-            if tick < 200:  # one joint swings at up to 0.5 rad/s; then the stream breaks off in motion
+        for millisecond in range(2000):  # the controller's own rate is 1000 Hz
+            now_ns, time_s = START_NS + millisecond * 1_000_000, millisecond * 0.001
+            if (
+                millisecond < 1000 and millisecond % 5 == 0
+            ):  # a joint swings at up to 0.5 rad/s; then the stream breaks off
                 positions, velocity = SPEC.home.copy(), REST.copy()
                 positions[6] += 0.25 * (1.0 - np.cos(2.0 * time_s))
                 velocity[6] = 0.5 * np.sin(2.0 * time_s)
-                count = len(wire.heard)
                 driver.send(positions, velocity, now_ns)
-                if tick % 4 == 0:
-                    wire.until(lambda count=count: len(wire.heard) > count)
-                    controller.command(joint_trajectory.TrajectoryGoal(_trajectory(trajectory, wire.heard[-1])), now_ns)
                 late.append(abs(positions[6] - controller.update(now_ns, SPEC.home)[6]))
+            while sent:
+                controller.command(joint_trajectory.TrajectoryGoal(_trajectory(trajectory, sent.pop())), now_ns)
             reached.append(controller.update(now_ns, SPEC.home)[6])
-        assert max(late[8:]) < 0.005  # two of the controller's periods at 0.5 rad/s
-        speeds = np.abs(np.diff(reached)) / 0.005
-        assert speeds[198] > 0.4 and speeds[199 + 40 :].max() < 1e-9
-        assert speeds.max() < 0.55
+        assert max(late[8:]) < 0.001
+        speeds = np.abs(np.diff(reached)) / 0.001
+        assert speeds[995] > 0.4 and speeds[1000 + 150 :].max() < 1e-9
+        assert speeds.max() < 0.56  # a replaced trajectory costs the controller one period, made up for in the next 19
 
 
 def _trajectory(trajectory, message):
