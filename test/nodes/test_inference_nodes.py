@@ -177,6 +177,13 @@ def test_a_camera_that_never_sends_fails_configure_by_name(graph, robot, shelf):
     assert "camera 'wrist' has sent nothing for 0.3 s on camera/wrist/image_raw" in node.failure
 
 
+def test_without_any_camera_configure_waits_for_the_robot_to_start_and_says_so(graph, shelf):
+    node = graph.add(ImaginationNode, start_timeout_s=0.4, **{"policy.camera_timeout_s": 0.2})
+    assert not node.bring_up()
+    assert "camera 'static' has sent nothing for 0." in node.failure
+    assert "Publishers of that topic: none" in node.failure
+
+
 def test_a_policy_that_does_not_exist_is_refused_with_those_that_do(graph, shelf):
     node = graph.add(ImaginationNode, **{"policy.path": "nanno"})
     assert not node.bring_up()

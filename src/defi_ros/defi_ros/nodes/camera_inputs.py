@@ -18,6 +18,7 @@ from defi_ros.robot import RobotFile
 # A set that was completed this long before it is asked for still counts as fresh; the next one comes with the next
 # frame, so using an older one saves less time than it adds to the age of what is acted upon.
 FRESH_S = 0.004
+LOOK_PERIOD_S = 0.05
 SILENT_S = 1.0  # a camera that has sent nothing for so long is named
 
 
@@ -92,18 +93,26 @@ def camera_topic(robot: RobotFile, name: str) -> str:
 def wait_for_cameras(node: DefiNode, robot: RobotFile, cameras: Sequence[str]) -> None:
     """Returns once every camera has sent an image that can be read; for `configure`.
 
+    A robot that starts at the same time may take a while: patience with each camera begins once there is any of them,
+    or after `start_timeout_s`.
+
     Raises:
         NodeError: a camera has sent nothing for `policy.camera_timeout_s`.
         ContractError: its images cannot be read.
     """
-    timeout_s = robot.policy.camera_timeout_s
-    for name in cameras:
-        topic = camera_topic(robot, name)
+    began_s, timeout_s = time.monotonic(), robot.policy.camera_timeout_s
+    topics = {name: camera_topic(robot, name) for name in cameras}
+    while not any(node.get_publishers_info_by_topic(topic) for topic in topics.values()):
+        if time.monotonic() - began_s > node.start_timeout_s or node.stopping.wait(LOOK_PERIOD_S):
+            timeout_s = 0.0  # there is not one camera, and that for long enough
+            break
+    for name, topic in topics.items():
         message = node.wait_to_hear(topic, Image, qos.IMAGES, timeout_s=timeout_s)
         if message is None:
+            waited_s = timeout_s or time.monotonic() - began_s
             publishers = [info.node_name for info in node.get_publishers_info_by_topic(topic)]
             raise NodeError(
-                f"camera {name!r} has sent nothing for {timeout_s:.1f} s on {topic}, expected images there. "
+                f"camera {name!r} has sent nothing for {waited_s:.1f} s on {topic}, expected images there. "
                 f"Publishers of that topic: {', '.join(publishers) or 'none'}. The policy looks through {list(cameras)}."
             )
         image_from(message)
