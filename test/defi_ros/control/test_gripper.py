@@ -45,6 +45,19 @@ def test_the_measured_opening_counts_until_the_first_goal():
     assert switch.step(1.0, 10_000 * MS) is None
 
 
+def test_after_a_handover_the_first_clear_wish_is_sent_again(switch):
+    assert switch.step(0.0, 0) == 0.0
+    switch.forget()
+    assert switch.step(0.5, 1000 * MS) is None
+    assert switch.step(0.0, 1000 * MS) == 0.0
+    assert switch.step(0.0, 2000 * MS) is None
+
+
+def test_a_handover_before_the_first_goal_still_goes_by_the_measured_opening(switch):
+    switch.forget()
+    assert switch.step(1.0, 0) is None
+
+
 def test_a_wish_that_is_not_a_number_changes_nothing(switch):
     assert switch.step(float("nan"), 0) is None
 

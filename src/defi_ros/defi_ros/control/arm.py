@@ -160,6 +160,7 @@ class ArmCore:
         refused = self.authority.request(mode, source, now_ns, reset=reset)
         if refused is None:
             self._schedule.clear()
+            self._gripper.forget()
         return refused
 
     def tick(self, now_ns: int) -> ArmCommand:

@@ -28,6 +28,14 @@ class GripperSwitch:
             self._closed = opening < 0.5 * (self._settings.close_below + self._settings.open_above)
             self.commanded = min(max(opening, 0.0), 1.0)
 
+    def forget(self) -> None:
+        """Whoever takes over says it anew: the next clear wish becomes a goal, also one that was sent before.
+
+        Between two policies a person or a restarted controller may have moved the fingers, with no goal of ours.
+        """
+        if self._goal_ns is not None:
+            self._closed = None
+
     def step(self, wanted: float, now_ns: int) -> float | None:
         """The goal to send now, 0.0 or 1.0, or None when there is nothing to send.
 
