@@ -22,9 +22,7 @@ test: setup ## all tests; ARGS="..." goes to pytest
 	@$(VENV)/python -m pytest --junitxml=test-results/junit.xml $(ARGS)
 
 lint: setup ## ruff and pyright
-	@$(VENV)/ruff check
-	@$(VENV)/ruff format --check
-	@$(VENV)/pyright
+	@failed=0; $(VENV)/ruff check || failed=1; $(VENV)/ruff format --check || failed=1; $(VENV)/pyright || failed=1; exit $$failed
 
 format: setup ## lays out the code and mends what ruff can mend
 	@$(VENV)/ruff check --fix
