@@ -71,7 +71,7 @@ class PolicySettings:
     replan_s: float = param(0.2, "Shortest time between two inferences [s].", at_least=0.0, at_most=10.0)
     threads: int = param(2, "CPU threads of one inference; 0 leaves it to the backend.", at_least=0, at_most=64)
     imagined_image_rate_hz: float = param(1.0, "Rate of imagined images for people; 0 is off [Hz].", at_least=0.0)
-    camera_timeout_s: float = param(5.0, "Configure fails when a camera sends nothing for this long [s].", above=0.0)
+    camera_timeout_s: float = param(10.0, "Configure fails when a camera sends nothing for this long [s].", above=0.0)
 
 
 @dataclass(frozen=True)

@@ -150,11 +150,10 @@ class ArmBridgeNode(DefiNode):
         return response
 
     def _say_state(self) -> None:
-        command = self._last
-        if command is None:
-            return
-        lost = next(iter(tuple(self._inbox.lost.values())), "") if command.mode == Mode.POLICY else ""
-        self._states.publish(self._report.message(command, self._core, self._pacer.lateness, self.now_ns(), lost))
+        gone = next(iter(tuple(self._inbox.lost.values())), "")
+        message = self._report.message(self._core, self._pacer.lateness, self.now_ns(), gone)
+        if message is not None:
+            self._states.publish(message)
 
     def _send_gripper(self) -> None:
         if self._gripper is None or self.state != "active":

@@ -11,6 +11,7 @@ from defi_msgs.msg import ControlState
 from defi_ros.bridge.convert import float_array, to_stamp
 from defi_ros.bridge.pacing import Lateness
 from defi_ros.control.arm import ArmCommand, ArmCore
+from defi_ros.control.authority import Mode
 
 LATENCY_SAMPLES = 1000  # the last minutes of chunks
 RATE_WINDOW_S = 1.0
@@ -30,12 +31,16 @@ class ArmReport:
         self._latencies_ms: deque[float] = deque(maxlen=LATENCY_SAMPLES)
         self._chunks = 0
         self._ticks = 0
+        self._noted: tuple[ArmCommand, int] | None = (
+            None  # replaced as a whole: a command and the count that goes with it
+        )
         self._recent: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
         self._unknown = float_array(np.full(len(joint_names), np.nan))
 
     def note(self, command: ArmCommand, sent_ns: int) -> float | None:
         """Counts a tick; returns camera-to-command latency [ms] when its command was the first of a chunk."""
         self._ticks += 1
+        self._noted = command, self._ticks
         if not command.chunk_started:
             return None
         latency_ms = (sent_ns - command.chunk_stamp_ns) / 1e6
@@ -51,8 +56,12 @@ class ArmReport:
         began_s, before = self._recent[0]
         return (self._ticks - before) / max(now_s - began_s, 1e-3)
 
-    def message(self, command: ArmCommand, core: ArmCore, lateness: Lateness, now_ns: int, lost: str) -> ControlState:
-        """The state after `command`; `lost` says which part of the policy is gone, or is empty."""
+    def message(self, core: ArmCore, lateness: Lateness, now_ns: int, gone: str) -> ControlState | None:
+        """The state after the last tick, None before the first; `gone` says which part of the policy is, or is empty."""
+        if self._noted is None:
+            return None
+        command, ticks = self._noted
+        lost = gone if command.mode == Mode.POLICY else ""
         message = ControlState()
         message.header.stamp = to_stamp(now_ns)
         message.header.frame_id = self._base_frame
@@ -69,7 +78,7 @@ class ArmReport:
         message.chunk_stamp = to_stamp(command.chunk_stamp_ns)
         message.at_rest = command.at_rest
         message.tick_rate_hz = self._rate_hz()
-        message.ticks = self._ticks
+        message.ticks = ticks
         message.jitter_p50_ms = lateness.percentile_ms(50)
         message.jitter_p99_ms = lateness.percentile_ms(99)
         message.jitter_max_ms = lateness.max_ms
