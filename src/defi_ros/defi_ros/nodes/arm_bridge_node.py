@@ -19,7 +19,7 @@ from defi_msgs.srv import SetAuthority
 from defi_ros.bridge import qos
 from defi_ros.bridge.convert import JointReader
 from defi_ros.bridge.lifecycle import DefiNode, NodeError, run
-from defi_ros.bridge.pacing import Pacer, raise_priority, settle_interpreter
+from defi_ros.bridge.pacing import SPIN_PRIORITY, Pacer, raise_priority, settle_interpreter
 from defi_ros.control.arm import ArmCommand, ArmCore
 from defi_ros.control.authority import Mode
 from defi_ros.control.kinematics import Kinematics
@@ -91,6 +91,7 @@ class ArmBridgeNode(DefiNode):
             self._inbox.put(lambda now_ns: self._start_with_policy())
         if self.owns_process:
             settle_interpreter()
+            raise_priority(self._robot.nodes.nice.arm_bridge_node, SPIN_PRIORITY)
         self._loop = self.start_worker("arm_tick", self._tick_until)
 
     def deactivate(self) -> None:
