@@ -101,3 +101,10 @@ def test_children_end_with_a_parent_that_is_killed(tmp_path):
 
 def test_the_last_lines_of_a_missing_log_are_none(tmp_path):
     assert last_lines(tmp_path / "none.log") == ()
+
+
+def test_time_already_spent_on_a_stop_makes_the_next_steps_come_sooner_but_in_order():
+    late = StopTimes(1.5, 2.2, 2.6).later(0.8)
+    assert (late.terminate_s, late.kill_s, late.give_up_s) == pytest.approx((0.7, 1.4, 1.8))
+    late = StopTimes(1.5, 2.2, 2.6).later(10.0)
+    assert 0 < late.terminate_s < late.kill_s < late.give_up_s < 1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,13 +13,14 @@ from defi_models.contract import DefiError
 from defi_ros.bringup import Process
 from defi_ros.up.interruption import Interruption
 from defi_ros.up.report import Report, TaskResult
-from defi_ros.up.status import TaskStatus
+from defi_ros.up.status import NodeStatus, TaskStatus
 from defi_ros.up.supervisor import Supervisor
 from defi_ros.up.terminal import View
 
 if TYPE_CHECKING:
     from defi_ros.up.listener import GraphListener, TaskRun
 
+LISTENER = "defi_ros.up.listener"
 POLL_S = 0.02
 START_TIMEOUT_S = 60.0  # a cold start from a slow disk; a warm one takes seconds
 SERVER_TIMEOUT_S = 5.0
@@ -82,14 +85,21 @@ class Graph:
         begun_s = time.monotonic()
         self.tasks = [TaskStatus(instruction) for instruction in instructions]
         self._supervisor.start()
-        from defi_ros.up.listener import GraphListener, middleware  # imports rclpy, while the children import theirs
-
+        make_listener, middleware = self._import_listener()
         self._report.ros_distro, self._report.rmw = middleware()
         namespace = next(iter(self._processes.values())).namespace
-        self._listener = GraphListener(list(self._processes), namespace, self._report.add_chunk)
+        self._listener = make_listener(list(self._processes), namespace, self._report.add_chunk)
         if not self.wait(self._is_up, START_TIMEOUT_S):
             raise StartError(self._why_not_up())
         self.start_s = time.monotonic() - begun_s
+
+    def _import_listener(self) -> tuple[type[GraphListener], Callable[[], tuple[str | None, str | None]]]:
+        """Imports what needs rclpy while the children import theirs, in a thread, so that Ctrl-C is heard meanwhile."""
+        thread = threading.Thread(target=importlib.import_module, args=(LISTENER,), name="defi-up-import")
+        thread.start()
+        self.wait(lambda: not thread.is_alive(), None)
+        module = importlib.import_module(LISTENER)
+        return module.GraphListener, module.middleware
 
     def _is_up(self) -> bool:
         listener = self.listener
@@ -118,13 +128,19 @@ class Graph:
             self._interruption.check()
             for end in self._supervisor.poll():
                 self._view.note(f"{end.name} ended: {end.reason}; starting it again")
-                self.listener.forget([end.name])
-            self._view.show(self.listener.nodes() if self._listener else [], self.tasks)
+                if self._listener is not None:
+                    self._listener.forget([end.name])
+            self._view.show(self._nodes(), self.tasks)
             if until():
                 return True
             if end_s is not None and time.monotonic() >= end_s:
                 return False
             time.sleep(POLL_S)
+
+    def _nodes(self) -> list[NodeStatus]:
+        if self._listener is not None:
+            return self._listener.nodes()
+        return [NodeStatus(name) for name in self._processes]
 
     def reset(self, seed: int, task: str) -> None:
         """Puts the simulated table into a new seeded state in which `task` can be done.
@@ -179,11 +195,12 @@ class Graph:
 
     def stop(self, reason: str) -> None:
         """Brings the arm to rest, then ends every process; over within 3 s. A second call does nothing."""
+        begun_s = time.monotonic()
         self._give_up_tasks(reason)
         if self._listener is not None:
             self._come_to_rest(self._listener)
             self._report.bridge = self._listener.figures()
-        self._supervisor.stop()
+        self._supervisor.stop(max(self._interruption.since_s, time.monotonic() - begun_s))
         self._report.exit_reasons = self._supervisor.reasons | {"defi up": [reason]}
         if self._listener is not None:
             self._listener.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from types import FrameType
 from typing import Any
 
@@ -21,6 +22,7 @@ class Interruption:
     def __init__(self) -> None:
         """Nothing is noted and no handler set yet."""
         self._number: int | None = None
+        self._noted_s: float | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -34,7 +36,13 @@ class Interruption:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._number = self._number or number
+        if self._number is None:
+            self._number, self._noted_s = number, time.monotonic()
+
+    @property
+    def since_s(self) -> float:
+        """How long ago it came in; 0 while nothing did [s]."""
+        return 0.0 if self._noted_s is None else time.monotonic() - self._noted_s
 
     @property
     def reason(self) -> str | None:

@@ -21,17 +21,23 @@ EXEC_CHILD = Path(__file__).with_name("exec_child.py")
 
 @dataclass(frozen=True, slots=True)
 class StopTimes:
-    """When a child that is asked to stop is asked harder, counted from the first request.
+    """When a child that is asked to stop is asked harder, counted from when the stop was wanted.
 
     Attributes:
-        terminate_s: SIGTERM follows SIGINT after this time [s].
-        kill_s: SIGKILL follows after this time [s].
-        give_up_s: Waiting ends after this time even if the kernel has not reported the child's end [s].
+        terminate_s: SIGTERM follows SIGINT at this time [s].
+        kill_s: SIGKILL follows at this time [s].
+        give_up_s: Waiting ends at this time even if the kernel has not reported the child's end [s].
     """
 
     terminate_s: float = 1.5
     kill_s: float = 2.2
-    give_up_s: float = 2.7
+    give_up_s: float = 2.6
+
+    def later(self, elapsed_s: float, least_s: float = 0.3) -> StopTimes:
+        """The same counted from `elapsed_s` later; each step keeps `least_s` to the one before."""
+        terminate_s = max(self.terminate_s - elapsed_s, least_s)
+        kill_s = max(self.kill_s - elapsed_s, terminate_s + least_s)
+        return StopTimes(terminate_s, kill_s, max(self.give_up_s - elapsed_s, kill_s + least_s))
 
 
 @dataclass(frozen=True, slots=True)

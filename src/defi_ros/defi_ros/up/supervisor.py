@@ -36,7 +36,7 @@ class Supervisor:
         """
         self._processes = {process.name: process for process in processes}
         self._run_folder = run_folder
-        self._stop_times = stop_times
+        self._stop_times = stop_times or StopTimes()
         self._children: dict[str, Child] = {}
         self._due_s: dict[str, float] = {}
         self._restarts: dict[str, deque[float]] = {name: deque() for name in self._processes}
@@ -100,10 +100,14 @@ class Supervisor:
         recent.append(now_s)
         self._due_s[end.name] = now_s + RESTART_PAUSE_S
 
-    def stop(self) -> None:
-        """Ends every process; returns within `StopTimes.give_up_s`. A second call does nothing."""
+    def stop(self, elapsed_s: float = 0.0) -> None:
+        """Ends every process; a second call does nothing.
+
+        Args:
+            elapsed_s: How long ago the stop was wanted; the sooner a process is asked harder [s].
+        """
         self._due_s.clear()
-        for end in stop_all(self._children.values(), self._stop_times):
+        for end in stop_all(self._children.values(), self._stop_times.later(elapsed_s)):
             self.reasons[end.name].append("stopped" if end.code == 0 else f"stopped: {end.reason}")
         self._children.clear()
 
