@@ -48,7 +48,7 @@ def test_unknown_policy_lists_what_is_shipped() -> None:
 
 
 def test_folder_without_description_is_no_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="has no checkpoint.json"):
+    with pytest.raises(CheckpointError, match=r"has no checkpoint\.json"):
         read_checkpoint(tmp_path)
 
 
@@ -97,8 +97,8 @@ def test_unknown_backend_lists_those_there_are(folder: Path) -> None:
 
 
 def test_reading_a_spec_does_not_import_torch(folder: Path) -> None:
-    import subprocess  # noqa: PLC0415
-    import sys  # noqa: PLC0415
+    import subprocess
+    import sys
 
     code = (
         "import sys; from defi_models.inference.load import read_spec; "

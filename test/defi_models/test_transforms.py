@@ -63,7 +63,9 @@ def test_statistics_come_back_from_their_dictionary() -> None:
     assert Statistics.from_dict(values).to_dict() == values
 
 
-@pytest.mark.parametrize("damage", [{"action_scale": None}, {"action_scale": [1.0]}, {"proprioception_std": [float("nan")] * 10}])
+@pytest.mark.parametrize(
+    "damage", [{"action_scale": None}, {"action_scale": [1.0]}, {"proprioception_std": [float("nan")] * 10}]
+)
 def test_damaged_statistics_are_refused_by_name(damage: dict) -> None:
     values = {**{k: [float(x) for x in v] for k, v in STATISTICS.to_dict().items()}, **damage}
     with pytest.raises(CheckpointError, match=next(iter(damage))):

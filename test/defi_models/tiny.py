@@ -64,7 +64,9 @@ def tiny_checkpoint(folder: Path, *, arm: str = "franka_panda", seed: int = 0) -
     )
 
 
-def tiny_episodes(folder: Path, count: int = 3, samples: int = 12, cameras: tuple[str, ...] = ("static", "wrist")) -> Path:
+def tiny_episodes(
+    folder: Path, count: int = 3, samples: int = 12, cameras: tuple[str, ...] = ("static", "wrist")
+) -> Path:
     """Episodes of noise in which the arm moves along x."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)

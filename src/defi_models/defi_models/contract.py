@@ -240,7 +240,9 @@ class PolicySpec:
                 f"policy {self.name!r}: got chunk_steps {self.chunk_steps} and step_ns {self.step_ns}, expected both positive"
             )
         if self.space not in ACTION_SPACES:
-            raise ContractError(f"policy {self.name!r}: got space {self.space!r}, expected one of {list(ACTION_SPACES)}")
+            raise ContractError(
+                f"policy {self.name!r}: got space {self.space!r}, expected one of {list(ACTION_SPACES)}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

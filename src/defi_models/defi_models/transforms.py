@@ -6,6 +6,7 @@ The same code runs when a dataset is read and on the robot; `decode(encode(x))` 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+
 import cv2
 import numpy as np
 import numpy.typing as npt

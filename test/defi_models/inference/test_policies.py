@@ -46,7 +46,7 @@ class PolicyContract:
         assert chunk.gripper.max() <= 1
 
     def test_imagination_of_another_policy_is_refused(self, policy: Policy) -> None:
-        from dataclasses import replace  # noqa: PLC0415
+        from dataclasses import replace
 
         imagination = replace(policy.imagine(self.observation(policy)), policy="someone else's")
         with pytest.raises(ContractError, match="someone else's"):
@@ -92,7 +92,7 @@ class TestTorchPolicy(PolicyContract):
 
     def test_long_instruction_is_refused_with_both_numbers(self, policy: Policy) -> None:
         observation = self.observation(policy)
-        with pytest.raises(ContractError, match="got 9 words in .*, expected at most 6"):
+        with pytest.raises(ContractError, match=r"got 9 words in .*, expected at most 6"):
             policy.imagine(Observation(0, observation.images, "open the drawer and then close it at once"))
 
 

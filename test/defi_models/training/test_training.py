@@ -45,7 +45,7 @@ def test_stage_without_the_one_before_names_it(tmp_path: Path) -> None:
         STAGE_FUNCTIONS["gfdm"](Run(TINY, frames, tmp_path, 0, "franka_panda", lambda _: None))
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for a kill between two steps."""
 
 
@@ -56,7 +56,7 @@ def run_fit(out: Path, stop_at: int | None, monkeypatch: pytest.MonkeyPatch) -> 
 
     def loss(step: Step) -> tuple[torch.Tensor, dict[str, float]]:
         if step.index == stop_at:
-            raise Killed
+            raise KilledError
         x = torch.from_numpy(step.rng.normal(size=(4, 3))).float() + torch.randn(4, 3, generator=step.generator)
         return module(x).square().mean(), {}
 
@@ -66,7 +66,7 @@ def run_fit(out: Path, stop_at: int | None, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_killed_and_resumed_run_equals_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run_fit(tmp_path / "a", None, monkeypatch)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run_fit(tmp_path / "b", 4, monkeypatch)
     assert (tmp_path / "b" / "run.state").exists()
     torch.testing.assert_close(run_fit(tmp_path / "b", None, monkeypatch), whole, rtol=0, atol=0)
@@ -76,7 +76,9 @@ def test_a_killed_and_resumed_run_equals_one_that_was_not(tmp_path: Path, monkey
 def test_loss_that_is_not_finite_stops_with_the_step(tmp_path: Path) -> None:
     module = torch.nn.Linear(1, 1)
     with pytest.raises(TrainingError, match="step 0: the loss is nan"):
-        fit(module, lambda _: (module.weight.sum() * float("nan"), {}), SCHEDULE, tmp_path / "x", seed=0, progress=print)
+        fit(
+            module, lambda _: (module.weight.sum() * float("nan"), {}), SCHEDULE, tmp_path / "x", seed=0, progress=print
+        )
 
 
 def test_learning_rate_warms_up_and_ends_at_a_tenth() -> None:
@@ -88,7 +90,7 @@ def test_learning_rate_warms_up_and_ends_at_a_tenth() -> None:
 
 
 def test_unknown_preset_offers_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="no training preset 'nanno'. Did you mean 'nano'"):
+    with pytest.raises(ConfigError, match=r"no training preset 'nanno'\. Did you mean 'nano'"):
         preset("nanno")
 
 

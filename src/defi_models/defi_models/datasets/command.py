@@ -24,7 +24,7 @@ class Data:
         sim.add_argument("--episodes", type=int, default=400, help="how many to try, tasks in turn")
         sim.add_argument("--seed", type=int, default=0, help="of the first episode; each has its own")
         sim.add_argument("--jobs", type=int, default=2, help="processes")
-        sim.add_argument("--rate-hz", type=float, default=10.0, help="samples a second")
+        sim.add_argument("--rate-hz", type=int, default=10, help="samples a second")
         sim.add_argument("--noise-m", type=float, default=0.01, help="size of the disturbances to recover from [m]")
 
     def run(self, args: argparse.Namespace) -> int:
@@ -33,8 +33,8 @@ class Data:
         Raises:
             ConfigError: a task is unknown.
         """
-        from defi_models.datasets.simulated import collect  # noqa: PLC0415  imports the simulator
-        from defi_sim.tasks import TASKS  # noqa: PLC0415
+        from defi_models.datasets.simulated import collect
+        from defi_sim.tasks import TASKS
 
         groups = {task.group for task in TASKS.values()}
         unknown = [name for name in args.tasks or () if name not in TASKS and name not in groups]

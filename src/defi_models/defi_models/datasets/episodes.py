@@ -1,6 +1,6 @@
 """Episodes on disk: what a camera saw, where the arm was and where it was told to go, one file an episode.
 
-    <folder>/episode_000000.npz   arrays of `Episode`; images are PNG, packed in one buffer a camera
+<folder>/episode_000000.npz   arrays of `Episode`; images are PNG, packed in one buffer a camera
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Episode:
     target_gripper: FloatArray
 
 
+_LABELS = ("task", "instructions", "success", "step_ns")
 _ARRAYS = ("joint_positions", "ee_pose", "gripper", "target_pose", "target_gripper")
 
 
@@ -62,7 +63,9 @@ def episode_files(folder: Path) -> list[Path]:
     """
     files = sorted(folder.glob("episode_*.npz"))
     if not files:
-        raise DatasetError(f"no episodes in {folder}: expected files episode_*.npz, as `defi data sim --out` writes them")
+        raise DatasetError(
+            f"no episodes in {folder}: expected files episode_*.npz, as `defi data sim --out` writes them"
+        )
     return files
 
 
@@ -74,16 +77,9 @@ def save_episode(episode: Episode, path: Path) -> None:
         packed[f"png.{camera}"] = np.concatenate(coded)
         packed[f"sizes.{camera}"] = np.array([len(c) for c in coded])
     half_written = path.with_suffix(".part")
+    packed |= {name: np.asarray(getattr(episode, name)) for name in (*_LABELS, *_ARRAYS)}
     with half_written.open("wb") as file:
-        np.savez(
-            file,
-            task=np.array(episode.task),
-            instructions=np.array(episode.instructions),
-            success=np.array(episode.success),
-            step_ns=np.array(episode.step_ns),
-            **{name: getattr(episode, name) for name in _ARRAYS},
-            **packed,
-        )  # type: ignore[arg-type]
+        np.savez(file, allow_pickle=False, **packed)
     os.replace(half_written, path)
 
 
@@ -113,10 +109,13 @@ def load_episode(path: Path) -> Episode:
 
 
 def _decode(buffer: npt.NDArray[np.uint8], sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    ends = np.cumsum(sizes)
-    return np.stack(
-        [cv2.imdecode(buffer[e - n : e], cv2.IMREAD_COLOR_RGB) for n, e in zip(sizes, ends, strict=True)]
-    ).astype(np.uint8)
+    images = []
+    for size, end in zip(sizes, np.cumsum(sizes), strict=True):
+        image = cv2.imdecode(buffer[end - size : end], cv2.IMREAD_COLOR_RGB)
+        if image is None:
+            raise ValueError(f"image {len(images)} is no PNG")
+        images.append(image)
+    return np.stack(images).astype(np.uint8)
 
 
 def load_episodes(folder: Path) -> Iterator[Episode]:

@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from defi_models.datasets.episodes import Episode, save_episode
+from defi_sim.demonstrations import demonstrate
+from defi_sim.tasks import TASKS
+from defi_sim.world import World
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Job:
     task: str
     seed: int
     path: Path
-    rate_hz: float
+    rate_hz: int
     noise_m: float
 
 
@@ -38,7 +41,7 @@ def collect(
     *,
     seed: int,
     jobs: int,
-    rate_hz: float,
+    rate_hz: int,
     noise_m: float,
     progress: Callable[[int, int, int], None],
 ) -> tuple[int, int]:
@@ -64,26 +67,27 @@ def collect(
     ]
     todo = [job for job in wanted if not job.path.exists()]
     done, failed = len(wanted) - len(todo), 0
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+    with multiprocessing.get_context("spawn").Pool(jobs, _open_world) as pool:
         for success in pool.imap_unordered(_make, todo, chunksize=4):
             done, failed = done + success, failed + (not success)
             progress(done, failed, episodes)
     return done, failed
 
 
-def _make(job: Job) -> bool:
-    from defi_sim.demonstrations import demonstrate  # noqa: PLC0415  a worker opens its own renderer
-    from defi_sim.tasks import TASKS  # noqa: PLC0415
-    from defi_sim.world import World  # noqa: PLC0415
+_world: World | None = None  # one a worker process: opening one takes longer than a demonstration
 
-    global _world  # noqa: PLW0603  one world a worker process: opening one takes longer than a demonstration
-    if _world is None:
-        _world = World()
+
+def _open_world() -> None:
+    global _world  # noqa: PLW0603  set once, by the pool's initializer
+    _world = World()
+
+
+def _make(job: Job) -> bool:
+    assert _world is not None, "the pool's initializer opens it"
     task = TASKS[job.task]
     _world.reset(job.seed, task=job.task)
-    demo = demonstrate(
-        _world, task, np.random.default_rng(job.seed), rate_hz=job.rate_hz, noise_m=job.noise_m
-    )
+    rng = np.random.default_rng(job.seed)
+    demo = demonstrate(_world, task, rng, rate_hz=job.rate_hz, noise_m=job.noise_m)
     if demo.success:
         save_episode(
             Episode(
@@ -101,6 +105,3 @@ def _make(job: Job) -> bool:
             job.path,
         )
     return bool(demo.success)
-
-
-_world = None

@@ -74,7 +74,9 @@ class Eval:
             attempts = [one for share in pool.starmap(judge, shares) for one in share]
         report(attempts, names)
         if args.json:
-            args.json.write_text(json.dumps({"policy": args.policy, "attempts": [asdict(a) for a in attempts]}, indent=1))
+            args.json.write_text(
+                json.dumps({"policy": args.policy, "attempts": [asdict(a) for a in attempts]}, indent=1)
+            )
         return 0
 
 

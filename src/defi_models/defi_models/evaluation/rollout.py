@@ -1,14 +1,22 @@
-"""A policy doing one task in the simulator, without ROS: chunks come late by a given latency, as they do on a robot."""
+"""A policy doing one task in the simulator, without ROS, through the arm bridge's own core; chunks come late, as on a robot."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from defi_models.contract import NS_PER_S, ActionChunk, Observation, Policy, Proprioception
-from defi_ros.control.chunks import ChunkSchedule
-from defi_sim.demonstrations import CONTROL_HZ, Follower
+from defi_models.contract import NS_PER_S, ActionChunk, ConfigError, Observation, Policy, Proprioception
+from defi_ros.control.arm import ArmCore
+from defi_ros.control.authority import Mode
+from defi_ros.control.kinematics import Kinematics
+from defi_ros.robot import RobotFile, load_robot
+from defi_ros.settings import with_values
+from defi_sim.description import ARM_JOINTS, TIP_FRAME, robot_description
 from defi_sim.tasks import TASKS
 from defi_sim.world import World
+
+ROBOT = "franka"
+CONTROL_HZ = 100.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,45 @@ class Attempt:
     duration_s: float
 
 
-def attempt(world: World, policy: Policy, task: str, seed: int, timing: Timing, instruction: str | None = None) -> Attempt:
+class SimulatedArm:
+    """The arm bridge's own core driving a simulated arm: authority, chunk schedule and limits as on the robot.
+
+    Args:
+        world: The simulator, reset.
+        robot: The robot file whose limits and rates hold.
+    """
+
+    def __init__(self, world: World, robot: RobotFile) -> None:
+        kinematics = Kinematics(robot_description(), ARM_JOINTS, TIP_FRAME)
+        self._world = world
+        self._core = ArmCore(robot.spec, robot.control, robot.gripper, kinematics)
+        self.period_ns = round(NS_PER_S / robot.control.rate_hz)
+        self._steps = round(self.period_ns / NS_PER_S / world.TIMESTEP_S)
+        if abs(self._steps * world.TIMESTEP_S * NS_PER_S - self.period_ns) > 1:
+            raise ConfigError(
+                f"control.rate_hz: got {robot.control.rate_hz}, expected a period of whole physics steps of "
+                f"{world.TIMESTEP_S} s, as in 250, 125 or 100 Hz"
+            )
+        self._core.on_state(0, world.joint_positions(), 0, world.gripper_opening())
+        self._core.tick(0)
+        self._core.request(Mode.POLICY, "evaluation", 0)
+
+    def tick(self, now_ns: int, chunks: Sequence[ActionChunk]) -> None:
+        """Takes in what arrived, commands the arm and advances physics by one period."""
+        self._core.on_state(now_ns, self._world.joint_positions(), now_ns, self._world.gripper_opening())
+        for chunk in chunks:
+            self._core.on_chunk(chunk, now_ns)
+        command = self._core.tick(now_ns)
+        if command.positions is not None:
+            self._world.command_joints(command.positions)
+        if command.gripper_goal is not None:
+            self._world.command_gripper(command.gripper_goal)
+        self._world.step(self._steps)
+
+
+def attempt(
+    world: World, policy: Policy, task: str, seed: int, timing: Timing, instruction: str | None = None
+) -> Attempt:
     """Resets the world to a scene in which `task` can be done and lets the policy try.
 
     Args:
@@ -58,24 +104,19 @@ def attempt(world: World, policy: Policy, task: str, seed: int, timing: Timing, 
     world.reset(seed, task=task)
     text = instruction or asked.instructions[seed % len(asked.instructions)]
     start = world.scene()
-    follower = Follower(world)
-    schedule = ChunkSchedule(policy.spec.arm, len(world.joint_positions()))
-    pose, gripper = world.ee_pose(), world.gripper_opening()
+    robot = with_values(load_robot(ROBOT), {"control.rate_hz": CONTROL_HZ}, "evaluation")
+    arm = SimulatedArm(world, robot)
     coming: list[tuple[int, ActionChunk]] = []
-    ticks_per_plan = round(timing.replan_s * CONTROL_HZ)
-    for tick in range(round(timing.timeout_s * CONTROL_HZ)):
-        now_ns = round(tick * NS_PER_S / CONTROL_HZ)
-        if tick % ticks_per_plan == 0:
+    next_plan_ns = arm.period_ns
+    for tick in range(1, round(timing.timeout_s * CONTROL_HZ)):
+        now_ns = tick * arm.period_ns
+        if now_ns >= next_plan_ns:
+            next_plan_ns += round(timing.replan_s * NS_PER_S)
             coming.append((now_ns + round(timing.latency_s * NS_PER_S), think(world, policy, text, now_ns)))
-        while coming and coming[0][0] <= now_ns:
-            schedule.accept(coming.pop(0)[1], now_ns)
-        target = schedule.target_at(now_ns)
-        if target is not None:
-            pose, gripper = target.row, target.gripper
-        follower.follow(pose, gripper)
-        world.step(round(1 / CONTROL_HZ / world.TIMESTEP_S))
+        arm.tick(now_ns, [chunk for due_ns, chunk in coming if due_ns <= now_ns])
+        coming = [one for one in coming if one[0] > now_ns]
         if asked.success(start, world.scene()):
-            return Attempt(task, seed, True, (tick + 1) / CONTROL_HZ)
+            return Attempt(task, seed, True, tick / CONTROL_HZ)
     return Attempt(task, seed, False, timing.timeout_s)
 
 

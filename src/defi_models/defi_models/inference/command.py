@@ -47,10 +47,10 @@ class Imagine:
         if image is None:
             raise ConfigError(f"--image: got {args.image}, expected an image file that exists (PNG or JPEG)")
         checkpoint = resolve(args.policy)
-        import torch  # noqa: PLC0415  takes seconds, and a wrong argument should be told at once
+        import torch
 
-        from defi_models.inference.torch_policy import load_half  # noqa: PLC0415
-        from defi_models.models.defi import ForwardHalf  # noqa: PLC0415
+        from defi_models.inference.torch_policy import load_half
+        from defi_models.models.defi import ForwardHalf
 
         gfdm = load_half(ForwardHalf(checkpoint.config), checkpoint, FORWARD).gfdm
         with torch.inference_mode():

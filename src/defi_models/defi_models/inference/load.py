@@ -47,7 +47,7 @@ def read_spec(path: str) -> PolicySpec:
         CheckpointError: there is none, or it is no policy yet.
     """
     if path == SCRIPTED:
-        from defi_models.inference.scripted_policy import SCRIPTED_SPEC  # noqa: PLC0415  needs the simulator
+        from defi_models.inference.scripted_policy import SCRIPTED_SPEC
 
         return SCRIPTED_SPEC
     checkpoint = resolve(path)
@@ -59,7 +59,9 @@ def read_spec(path: str) -> PolicySpec:
     return checkpoint.spec()
 
 
-def load_policy(path: str, *, backend: str = "torch", device: str = "cpu", half: Half = "both", threads: int = 0) -> Policy:
+def load_policy(
+    path: str, *, backend: str = "torch", device: str = "cpu", half: Half = "both", threads: int = 0
+) -> Policy:
     """Loads a policy ready to run.
 
     Args:
@@ -75,10 +77,10 @@ def load_policy(path: str, *, backend: str = "torch", device: str = "cpu", half:
     if backend not in BACKENDS:
         raise CheckpointError(f"no inference backend {backend!r}; there is {list(BACKENDS)}")
     if path == SCRIPTED:
-        from defi_models.inference.scripted_policy import ScriptedPolicy  # noqa: PLC0415  needs the simulator
+        from defi_models.inference.scripted_policy import ScriptedPolicy
 
         return ScriptedPolicy()
     read_spec(path)
-    from defi_models.inference.torch_policy import TorchPolicy  # noqa: PLC0415  imports torch, which takes seconds
+    from defi_models.inference.torch_policy import TorchPolicy
 
     return TorchPolicy(resolve(path), device=device, half=half, threads=threads)

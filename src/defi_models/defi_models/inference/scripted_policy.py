@@ -116,7 +116,7 @@ class ScriptedPolicy:
             inference_ms=(time.perf_counter() - start) * 1e3,
         )
 
-    def watch(self, imagination: Imagination) -> Mapping[str, npt.NDArray[np.uint8]]:  # noqa: ARG002
+    def watch(self, imagination: Imagination) -> Mapping[str, npt.NDArray[np.uint8]]:
         """Nothing: it imagines no frames."""
         return {}
 

@@ -55,9 +55,9 @@ class TorchPolicy:
         if half in ("both", "imagine"):
             self._forward = load_half(ForwardHalf(config), checkpoint, FORWARD).to(self._device)
         if half in ("both", "act"):
-            self._inverse = load_half(
-                InverseHalf(config, self._spec.feature_shape[-1]), checkpoint, INVERSE
-            ).to(self._device)
+            self._inverse = load_half(InverseHalf(config, self._spec.feature_shape[-1]), checkpoint, INVERSE).to(
+                self._device
+            )
         # One draw of noise, kept: the same observation gives the same chunk.
         shape = (1, config.chunk_steps, config.action_width)
         self._noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(self._device)

@@ -21,7 +21,9 @@ class Autoencoder(nn.Module):
         for channels in config.channels:
             down += [nn.Conv2d(width, channels, 4, stride=2, padding=1), Residual(channels)]
             width = channels
-        self.encoder = nn.Sequential(*down, nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, 2 * config.latent_channels, 1))
+        self.encoder = nn.Sequential(
+            *down, nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, 2 * config.latent_channels, 1)
+        )
         up: list[nn.Module] = [nn.Conv2d(config.latent_channels, width, 3, padding=1), Residual(width)]
         for channels in reversed(config.channels[:-1]):
             up += [nn.Conv2d(width, 4 * channels, 1), nn.PixelShuffle(2), Residual(channels)]

@@ -7,6 +7,7 @@ features from one pass at the largest noise level (defi-model 2.4), so a frame's
 
 from __future__ import annotations
 
+import itertools
 from typing import Protocol
 
 import torch
@@ -104,7 +105,7 @@ class Gfdm(nn.Module):
         sigmas = torch.cat([(low + ramp * (high - low)) ** KARRAS_RHO, ramp.new_zeros(1)])
         shape = (image.shape[0], self.config.frames, *self.latent_shape)
         x = torch.randn(shape, generator=generator).to(image) * sigmas[0]
-        for now, following in zip(sigmas[:-1], sigmas[1:], strict=True):
+        for now, following in itertools.pairwise(sigmas):
             clean = self.denoise(x, now.expand(len(x)), image, words, mask)
             x = clean + (following / now) * (x - clean)
         return self.autoencoder.decode(x.flatten(0, 1)).unflatten(0, shape[:2])

@@ -80,5 +80,5 @@ def sinusoid(positions: Tensor, width: int, max_period: float = 10_000.0) -> Ten
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor, offset: float) -> Tensor:
-    """shift + x * (offset + scale). The paper's code uses offset 0 (defi-model 6.3, 2); the usual choice is 1."""
+    """Shift + x * (offset + scale). The paper's code uses offset 0 (defi-model 6.3, 2); the usual choice is 1."""
     return shift + x * (offset + scale)

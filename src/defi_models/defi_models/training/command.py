@@ -19,7 +19,9 @@ class Train:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declares the options."""
-        parser.add_argument("stage", choices=[*STAGES, "all"], help="which stage; `all` runs those not yet done in order")
+        parser.add_argument(
+            "stage", choices=[*STAGES, "all"], help="which stage; `all` runs those not yet done in order"
+        )
         parser.add_argument("--preset", default="nano", help=f"one of {sorted(PRESETS)}")
         parser.add_argument("--data", type=Path, required=True, help="folder of episodes, as `defi data sim` writes it")
         parser.add_argument("--out", type=Path, required=True, help="folder of the run; <out>/checkpoint is the policy")
@@ -34,9 +36,9 @@ class Train:
             DefiError: the data or the run's folder lacks something.
         """
         chosen = preset(args.preset)
-        import torch  # noqa: PLC0415  takes seconds, and a wrong preset should be told at once
+        import torch
 
-        from defi_models.training.stages import STAGE_FUNCTIONS, Run  # noqa: PLC0415  imports torch
+        from defi_models.training.stages import STAGE_FUNCTIONS, Run
 
         if args.threads:
             torch.set_num_threads(args.threads)
@@ -48,7 +50,9 @@ class Train:
                 f"{args.data}: got episodes sampled every {frames.step_ns} ns, expected {model.step_ns} ns "
                 f"for preset {chosen.name!r}; make them with `defi data sim --rate-hz {1e9 / model.step_ns:g}`"
             )
-        stages = [s for s in STAGES if not (args.out / f"{s}.safetensors").exists()] if args.stage == "all" else [args.stage]
+        stages = (
+            [s for s in STAGES if not (args.out / f"{s}.safetensors").exists()] if args.stage == "all" else [args.stage]
+        )
         for stage in stages:
             start = time.monotonic()
 

@@ -90,7 +90,9 @@ def fit(
             Step(index, np.random.default_rng([seed, index]), torch.Generator().manual_seed(seed * 7919 + index))
         )
         if not math.isfinite(value.item()):
-            raise TrainingError(f"step {index}: the loss is {value.item()}; lower the learning rate ({schedule.learning_rate})")
+            raise TrainingError(
+                f"step {index}: the loss is {value.item()}; lower the learning rate ({schedule.learning_rate})"
+            )
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         torch.nn.utils.clip_grad_norm_(parameters.values(), schedule.gradient_norm)
@@ -134,7 +136,11 @@ def _line(history: list[Mapping[str, float]], step: int, steps: int, seconds_per
 
 
 def _save(
-    out: Path, parameters: Mapping[str, nn.Parameter], average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, step: int
+    out: Path,
+    parameters: Mapping[str, nn.Parameter],
+    average: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    step: int,
 ) -> None:
     tensors = {f"weight.{k}": v.detach().contiguous() for k, v in parameters.items()}
     tensors |= {f"average.{k}": v.contiguous() for k, v in average.items()}

@@ -159,7 +159,8 @@ def train_gidm(run: Run) -> None:
     latents = latents_of(run, forward)
     inverse = InverseHalf(config, forward.gfdm.feature_width)
     patch_width = config.autoencoder.latent_channels * config.gfdm.patch**2
-    module = nn.ModuleDict({"pretraining": GidmPretraining(inverse.gidm, patch_width), "text": inverse.text})
+    pretraining = GidmPretraining(inverse.gidm, patch_width)
+    module = nn.ModuleDict({"pretraining": pretraining, "text": inverse.text})
     batch = run.preset.schedules["gidm"].batch
     offsets = np.array([0, config.goal_frame * config.gfdm.frame_steps])
     usage = torch.zeros(config.gidm.codes)
@@ -169,13 +170,13 @@ def train_gidm(run: Run) -> None:
         pairs = torch.from_numpy(latents[run.frames.clip(samples, offsets), 0]).float()
         patches = forward.gfdm.backbone.patches(pairs)
         words, mask = inverse.text(choose_words(run, inverse.text, samples, step.rng))
-        value, figures, codes = gidm_loss(module["pretraining"], patches, words, mask)  # type: ignore[arg-type]
+        value, figures, codes = gidm_loss(pretraining, patches, words, mask)
         usage.add_(torch.bincount(codes.flatten(), minlength=len(usage)))
         figures["codes_used"] = float((usage > 0).sum())
         if step.index % RESTART_EVERY_STEPS == RESTART_EVERY_STEPS - 1:
             if step.index < run.preset.schedules["gidm"].steps * 0.7:
                 with torch.no_grad():
-                    found = inverse.gidm.encode(module["pretraining"].patch_in(patches), words, mask)[0]
+                    found = inverse.gidm.encode(pretraining.patch_in(patches), words, mask)[0]
                 inverse.gidm.vq.restart_dead(usage, found.flatten(0, 1))
             usage.zero_()
         return value, figures
@@ -259,7 +260,13 @@ def _validate(
 ) -> dict[str, float]:
     noise = torch.randn(len(rows), *actions.shape[1:], generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        found = torch.cat([inverse(inputs(r), n) for r, n in zip(np.array_split(rows, 8), noise.tensor_split(8), strict=True) if len(r)])
+        found = torch.cat(
+            [
+                inverse(inputs(r), n)
+                for r, n in zip(np.array_split(rows, 8), noise.tensor_split(8), strict=True)
+                if len(r)
+            ]
+        )
     error = (found - actions[rows]).abs().mean((0, 1)).numpy() * np.array(statistics.action_scale)
     return {"held_out_translation_mm": float(error[:3].mean() * 1e3), "held_out_rotation_rad": float(error[3:6].mean())}
 
