@@ -28,7 +28,7 @@ def truth(name: str, text: str) -> bool:
 
 def action(process: Process) -> ExecuteProcess:
     return ExecuteProcess(
-        cmd=["nice", "-n", str(process.nice), *process.command(sys.executable)],
+        cmd=["nice", "-n", str(min(process.nice, 0)), *process.command(sys.executable)],
         name=process.name,
         additional_env={key: value for key, value in process.environment.items() if key not in os.environ},
         output="screen",

@@ -31,8 +31,9 @@ def test_only_inference_is_started_again_by_itself():
     assert respawning == {"imagination_node", "action_node"}
 
 
-def test_only_the_bridge_asks_for_more_than_normal_priority():
-    assert [p.name for p in processes(FRANKA, BringupOptions("franka", sim=True)) if p.nice < 0] == ["arm_bridge_node"]
+def test_the_arm_comes_first_and_inference_last():
+    nice = {process.name: process.nice for process in processes(FRANKA, BringupOptions("franka", sim=True))}
+    assert nice["arm_bridge_node"] < nice["task_node"] < nice["sim_node"] < nice["action_node"]
 
 
 def test_every_node_hears_of_the_policy_chosen_and_of_none_otherwise():

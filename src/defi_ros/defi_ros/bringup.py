@@ -61,8 +61,8 @@ class Process:
         module: What `python -m` runs; its last part is the installed executable as well.
         parameters: ROS parameters by full name.
         environment: Variables it needs unless the user has set them.
-        nice: Niceness to start with, 0 or less, applied where the system permits it. A node lowers its own priority
-            itself, which leaves the threads of the middleware alone.
+        nice: Wanted niceness. A negative one is for whoever starts the process to apply, where the system permits it; a
+            node lowers its own priority itself, which leaves the threads of the middleware alone.
         respawn: Whether it may be started again when it ends: inference may, what moves the arm may not.
         remap_name: Whether the node takes the process' name; for several of one kind.
         namespace: Namespace of its nodes; empty for none.
@@ -155,7 +155,7 @@ def _process(
 ) -> Process:
     """A process with what all have in common; `threads` are those of its numerical libraries."""
     policy = {} if options.policy is None else {"policy.path": options.policy}
-    nice = min(0, getattr(robot.nodes.nice, IMAGINATION if module == COMPOSED else module))
+    nice = getattr(robot.nodes.nice, IMAGINATION if module == COMPOSED else module)
     return Process(
         name=name or module,
         module=f"defi_ros.nodes.{module}",

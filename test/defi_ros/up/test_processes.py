@@ -49,7 +49,7 @@ def test_a_killed_child_names_the_signal(tmp_path):
 
 def test_a_child_that_obeys_is_stopped_by_the_first_signal(tmp_path):
     code = READY + "import time\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print('safe', flush=True)\n"
-    (end,) = stop_all([child(tmp_path, code)], QUICK)
+    (end,) = stop_all([child(tmp_path, code)])
     assert (end.code, end.last_lines[-1]) == (0, "safe")
 
 
@@ -72,9 +72,16 @@ def test_children_of_a_shell_that_ignores_ctrl_c_still_obey_it(tmp_path):
     assert end.code != -signal.SIGKILL and end.after_s < 5
 
 
-def test_niceness_reaches_the_child(tmp_path):
+def test_a_child_starts_with_its_parents_priority_and_lowers_it_itself(tmp_path):
     made = child(tmp_path, READY + "import time; time.sleep(60)", nice=7)
-    assert psutil.Process(made.pid).nice() == 7
+    assert psutil.Process(made.pid).nice() == psutil.Process().nice()
+    stop_all([made], QUICK)
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel shares no time by session")
+def test_a_childs_session_has_the_niceness_where_the_kernel_shares_time_by_session(tmp_path):
+    made = child(tmp_path, READY + "import time; time.sleep(60)", nice=7)
+    assert Path(f"/proc/{made.pid}/autogroup").read_text().split()[-1] == "7"
     stop_all([made], QUICK)
 
 

@@ -80,7 +80,7 @@ class Child:
             command: Absolute path of the program, and its arguments.
             environment: The whole environment of the child.
             log_path: Its standard output and error are appended here.
-            nice: Wanted niceness; a raise of priority that is not permitted is left out.
+            nice: Wanted niceness, of its session where the kernel shares time by session; what is not permitted is left out.
         """
         self.name = name
         self.log_path = log_path
