@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from defi_models.contract import DefiError
-from defi_models.datasets.frames import open_frames
-from defi_models.training.presets import PRESETS, STAGES, preset
+from defi_models.datasets.frames import Frames, open_frames
+from defi_models.training.presets import PRESETS, STAGES, Preset, preset
 
 
 class Train:
@@ -28,6 +30,7 @@ class Train:
         parser.add_argument("--seed", type=int, default=0, help="of all randomness")
         parser.add_argument("--arm", default="franka_panda", help="the arm of the demonstrations")
         parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
+        parser.add_argument("--processes", type=int, default=1, help="processes on this machine that train together")
 
     def run(self, args: argparse.Namespace) -> int:
         """Runs the stages asked for.
@@ -36,30 +39,45 @@ class Train:
             DefiError: the data or the run's folder lacks something.
         """
         chosen = preset(args.preset)
-        import torch
-
-        from defi_models.training.stages import STAGE_FUNCTIONS, Run
-
-        if args.threads:
-            torch.set_num_threads(args.threads)
-        args.out.mkdir(parents=True, exist_ok=True)
-        model = chosen.model(())
-        frames = open_frames(args.data, model.cameras, model.gfdm.image_size)
-        if frames.step_ns != model.step_ns:
+        frames = open_data(args.data, chosen)
+        if frames.step_ns != chosen.model(()).step_ns:
+            step_ns = chosen.model(()).step_ns
             raise DefiError(
-                f"{args.data}: got episodes sampled every {frames.step_ns} ns, expected {model.step_ns} ns "
-                f"for preset {chosen.name!r}; make them with `defi data sim --rate-hz {1e9 / model.step_ns:g}`"
+                f"{args.data}: got episodes sampled every {frames.step_ns} ns, expected {step_ns} ns "
+                f"for preset {chosen.name!r}; make them with `defi data sim --rate-hz {1e9 / step_ns:g}`"
             )
-        stages = (
-            [s for s in STAGES if not (args.out / f"{s}.safetensors").exists()] if args.stage == "all" else [args.stage]
-        )
-        for stage in stages:
-            start = time.monotonic()
+        args.out.mkdir(parents=True, exist_ok=True)
+        from defi_models.training import parallel  # torch takes seconds, and wrong input is told at once
 
-            def progress(line: str, stage: str = stage) -> None:
+        undone = [stage for stage in STAGES if not (args.out / f"{stage}.safetensors").exists()]
+        parallel.launch(args.processes, partial(_train, args, undone if args.stage == "all" else [args.stage]))
+        return 0
+
+
+def open_data(folder: Path, chosen: Preset) -> Frames:
+    """The episodes of a folder as the preset's model sees them."""
+    model = chosen.model(())
+    return open_frames(folder, model.cameras, model.gfdm.image_size)
+
+
+def _train(args: argparse.Namespace, stages: Sequence[str]) -> None:
+    import torch
+
+    from defi_models.training import parallel
+    from defi_models.training.stages import STAGE_FUNCTIONS, Run
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    chosen = preset(args.preset)
+    frames = open_data(args.data, chosen)
+    for stage in stages:
+        start = time.monotonic()
+
+        def progress(line: str, stage: str = stage) -> None:
+            if parallel.rank() == 0:
                 sys.stdout.write(f"{stage}: {line}\n")
                 sys.stdout.flush()
 
-            STAGE_FUNCTIONS[stage](Run(chosen, frames, args.out, args.seed, args.arm, progress))
-            progress(f"done in {(time.monotonic() - start) / 60:.1f} min")
-        return 0
+        STAGE_FUNCTIONS[stage](Run(chosen, frames, args.out, args.seed, args.arm, progress))
+        parallel.barrier()
+        progress(f"done in {(time.monotonic() - start) / 60:.1f} min")

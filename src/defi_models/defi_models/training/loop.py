@@ -1,6 +1,6 @@
 """The one training loop: optimiser, schedule, averaged weights, resuming and progress; it knows no stage.
 
-All randomness of step n comes from the seed and n, so a run that was killed and resumed equals one that was not.
+All randomness of step n comes from the seed, n and the number of the process, so a run that was killed and resumed equals one that was not.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from defi_models.contract import DefiError
+from defi_models.training import parallel
 from defi_models.training.presets import Schedule
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class Step:
     Attributes:
         index: Number of the step, from 0.
         rng: For choosing data.
-        generator: For noise; both depend on the seed and the index only.
+        generator: For noise; both depend on the seed, the index and the process only.
     """
 
     index: int
@@ -85,16 +86,15 @@ def fit(
     for index in range(first, schedule.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(schedule, index)
-        torch.manual_seed(seed * 1_000_003 + index)  # dropout
-        value, figures = loss(
-            Step(index, np.random.default_rng([seed, index]), torch.Generator().manual_seed(seed * 7919 + index))
-        )
+        torch.manual_seed(seed * 1_000_003 + index * parallel.size() + parallel.rank())  # dropout
+        value, figures = loss(_randomness(seed, index))
         if not math.isfinite(value.item()):
             raise TrainingError(
                 f"step {index}: the loss is {value.item()}; lower the learning rate ({schedule.learning_rate})"
             )
         optimizer.zero_grad(set_to_none=True)
         value.backward()
+        parallel.average_gradients(parameters.values())
         torch.nn.utils.clip_grad_norm_(parameters.values(), schedule.gradient_norm)
         optimizer.step()
         decay = min(schedule.ema, (1 + index) / (10 + index))
@@ -104,16 +104,24 @@ def fit(
         history.append({"loss": value.item(), **figures})
         if (index + 1) % REPORT_EVERY_STEPS == 0 or index + 1 == schedule.steps:
             progress(_line(history, index + 1, schedule.steps, (time.monotonic() - started) / (index + 1 - first)))
-        if time.monotonic() - saved > SAVE_EVERY_S:
+        if parallel.rank() == 0 and time.monotonic() - saved > SAVE_EVERY_S:
             _save(out, parameters, average, optimizer, index + 1)
             saved = time.monotonic()
     with torch.no_grad():
         for name, p in parameters.items():
             p.copy_(average[name])
     module.eval()
-    for suffix in (".state", ".json"):
-        out.with_suffix(suffix).unlink(missing_ok=True)
+    parallel.barrier()
+    if parallel.rank() == 0:
+        for suffix in (".state", ".json"):
+            out.with_suffix(suffix).unlink(missing_ok=True)
     return _mean(history[-max(1, schedule.steps // 10) :])
+
+
+def _randomness(seed: int, index: int) -> Step:
+    number = parallel.rank()
+    key = [seed, index, number] if number else [seed, index]
+    return Step(index, np.random.default_rng(key), torch.Generator().manual_seed(seed * 7919 + index + number * 10**9))
 
 
 def learning_rate(schedule: Schedule, step: int) -> float:

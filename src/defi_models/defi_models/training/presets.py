@@ -60,7 +60,7 @@ PRESETS: Mapping[str, Preset] = {
                 "autoencoder": Schedule(steps=900, batch=32, learning_rate=2e-3, weight_decay=0.0),
                 "gfdm": Schedule(steps=1800, batch=16, learning_rate=1e-3),
                 "gidm": Schedule(steps=800, batch=32, learning_rate=1e-3),
-                "policy": Schedule(steps=2500, batch=48, learning_rate=1e-3),
+                "policy": Schedule(steps=4000, batch=48, learning_rate=1e-3),
             },
             windows=16_000,
         ),

@@ -24,6 +24,7 @@ from defi_models.datasets.frames import Frames
 from defi_models.models.defi import ForwardHalf, InverseHalf, InverseInputs
 from defi_models.models.gidm import GidmPretraining
 from defi_models.models.text import TextEncoder, vocabulary
+from defi_models.training import parallel
 from defi_models.training.loop import Step, TrainingError, fit
 from defi_models.training.losses import autoencoder_loss, gfdm_loss, gidm_loss
 from defi_models.training.presets import Preset
@@ -59,6 +60,10 @@ class Run:
         """The model, with the vocabulary of the data."""
         return self.preset.model(vocabulary(text for texts in self.frames.instructions for text in texts))
 
+    def share(self, stage: str) -> int:
+        """Samples of a batch that this process takes."""
+        return max(1, self.preset.schedules[stage].batch // parallel.size())
+
     def load(self, stage: str, module: nn.Module) -> None:
         """Reads what an earlier stage left.
 
@@ -72,6 +77,8 @@ class Run:
 
     def save(self, stage: str, module: nn.Module, figures: dict[str, Any]) -> None:
         """Leaves weights and figures for the stages after."""
+        if parallel.rank():
+            return
         save_file({k: v.contiguous() for k, v in module.state_dict().items()}, str(self.out / f"{stage}.safetensors"))
         (self.out / f"{stage}.figures.json").write_text(json.dumps(figures, indent=1))
 
@@ -94,7 +101,7 @@ def train_autoencoder(run: Run) -> None:
     """Stage 0: frames to latents; their scale is measured at the end."""
     torch.manual_seed(run.seed)
     model = ForwardHalf(run.config).gfdm.autoencoder
-    batch = run.preset.schedules["autoencoder"].batch
+    batch = run.share("autoencoder")
 
     def loss(step: Step) -> tuple[Tensor, dict[str, float]]:
         rows = np.sort(step.rng.integers(len(run.frames), size=batch))
@@ -113,7 +120,7 @@ def train_autoencoder(run: Run) -> None:
 def latents_of(run: Run, forward: ForwardHalf) -> np.ndarray:
     """Latents of every frame, float16 (N, cameras, C, h, w), computed once a run."""
     path = run.out / "latents.npy"
-    if not path.is_file():
+    if not path.is_file() and parallel.rank() == 0:
         shape = (len(run.frames), len(run.frames.cameras), *forward.gfdm.latent_shape)
         latents = np.empty(shape, np.float16)
         with torch.inference_mode():
@@ -123,6 +130,7 @@ def latents_of(run: Run, forward: ForwardHalf) -> np.ndarray:
                     images = images_of(run.frames, rows, np.full(len(rows), camera))
                     latents[rows, camera] = forward.gfdm.autoencoder.encode(images).numpy()
         np.save(path, latents)
+    parallel.barrier()
     return np.load(path)
 
 
@@ -138,7 +146,7 @@ def train_gfdm(run: Run) -> None:
     run.load("autoencoder", forward.gfdm.autoencoder)
     forward.gfdm.autoencoder.requires_grad_(False)
     latents = latents_of(run, forward)
-    batch = run.preset.schedules["gfdm"].batch
+    batch = run.share("gfdm")
     offsets = np.arange(run.config.gfdm.frames) * run.config.gfdm.frame_steps
 
     def loss(step: Step) -> tuple[Tensor, dict[str, float]]:
@@ -161,7 +169,7 @@ def train_gidm(run: Run) -> None:
     patch_width = config.autoencoder.latent_channels * config.gfdm.patch**2
     pretraining = GidmPretraining(inverse.gidm, patch_width)
     module = nn.ModuleDict({"pretraining": pretraining, "text": inverse.text})
-    batch = run.preset.schedules["gidm"].batch
+    batch = run.share("gidm")
     offsets = np.array([0, config.goal_frame * config.gfdm.frame_steps])
     usage = torch.zeros(config.gidm.codes)
 
@@ -178,6 +186,7 @@ def train_gidm(run: Run) -> None:
                 with torch.no_grad():
                     found = inverse.gidm.encode(pretraining.patch_in(patches), words, mask)[0]
                 inverse.gidm.vq.restart_dead(usage, found.flatten(0, 1))
+                parallel.same_everywhere(inverse.gidm.vq.codebook.weight.data)
             usage.zero_()
         return value, figures
 
@@ -195,7 +204,7 @@ def features_of(run: Run, forward: ForwardHalf, windows: np.ndarray, tokens: Ten
     """GFDM features of `windows`, float16 (N, cameras, frames, tokens, width), computed once a run."""
     path = run.out / "features.npy"
     latents = latents_of(run, forward)
-    if not path.is_file():
+    if not path.is_file() and parallel.rank() == 0:
         part = path.with_suffix(".part")
         features = np.lib.format.open_memmap(
             part, mode="w+", dtype=np.float16, shape=(len(windows), *forward.feature_shape)
@@ -209,6 +218,7 @@ def features_of(run: Run, forward: ForwardHalf, windows: np.ndarray, tokens: Ten
                     run.progress(f"features {start}/{len(windows)}")
         features.flush()
         part.rename(path)
+    parallel.barrier()
     return np.load(path, mmap_mode="r")
 
 
@@ -235,7 +245,7 @@ def train_policy(run: Run) -> None:
     training, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     if not len(validation):
         validation = training
-    batch = run.preset.schedules["policy"].batch
+    batch = run.share("policy")
 
     def inputs(rows: np.ndarray) -> InverseInputs:
         return InverseInputs(torch.from_numpy(np.asarray(features[rows])).float(), tokens[rows], proprioception[rows])
@@ -248,7 +258,8 @@ def train_policy(run: Run) -> None:
     figures |= _validate(inverse, inputs, actions, statistics, validation[:: max(1, len(validation) // 512)])
     run.progress(f"held-out episodes: {figures}")
     run.save("policy", inverse, figures)
-    _assemble(run, statistics)
+    if parallel.rank() == 0:
+        _assemble(run, statistics)
 
 
 def _validate(
