@@ -18,6 +18,7 @@ from defi_ros.up.domain import reserved_domain
 
 MARK = "DEFI_TEST_RUN"
 LEAVE_S = 5.0  # what ends by itself after the last test gets this long
+RESOURCE_TRACKER = "multiprocessing.resource_tracker"
 _surroundings = ExitStack()
 _left_behind: list[str] = []
 
@@ -48,7 +49,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fails the run when a process that it started is still alive, also one that lost its parent; ends it."""
-    alive = _started_here()
+    # multiprocessing's own resource tracker ends with this process, not before.
+    alive = [process for process in _started_here() if RESOURCE_TRACKER not in " ".join(_command(process))]
     _, alive = psutil.wait_procs(alive, timeout=LEAVE_S)
     for process in alive:
         _left_behind.append(f"{process.pid}: {' '.join(_command(process))[:200]}")

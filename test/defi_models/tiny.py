@@ -19,6 +19,9 @@ from defi_models.config import (
 )
 from defi_models.datasets.episodes import Episode, save_episode
 from defi_models.models.defi import ForwardHalf, InverseHalf
+from defi_models.training import parallel
+from defi_models.training.loop import Step, fit
+from defi_models.training.presets import Schedule
 from defi_models.transforms import Statistics
 
 WORDS = ("close", "drawer", "open", "the")
@@ -87,3 +90,17 @@ def tiny_episodes(
         )
         save_episode(episode, folder / f"episode_{index:06d}.npz")
     return folder
+
+
+def train_line(out: Path) -> None:
+    """Fits a line; leaves weights and figures of this process in `out`. Here, because a spawned process imports it."""
+    torch.manual_seed(0)
+    module = torch.nn.Linear(4, 1)
+
+    def loss(step: Step) -> tuple[torch.Tensor, dict[str, float]]:
+        x = torch.from_numpy(step.rng.normal(size=(8, 4))).float()
+        return (module(x).squeeze(-1) - x.sum(-1)).square().mean(), {"first": x[0, 0].item()}
+
+    figures = fit(module, loss, Schedule(40, 8, 0.1, ema=0.5), out / "run", seed=0, progress=lambda _: None)
+    tensors = {**module.state_dict(), "first": torch.tensor(figures["first"]), "loss": torch.tensor(figures["loss"])}
+    save_file(tensors, str(out / f"{parallel.rank()}.safetensors"))
