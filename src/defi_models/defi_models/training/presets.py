@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from defi_models.config import DefiConfig, TextConfig
+from defi_models.config import DecoderConfig, DefiConfig, TextConfig
 from defi_models.contract import ConfigError
 
 STAGES = ("autoencoder", "gfdm", "gidm", "policy")
@@ -50,12 +50,20 @@ class Preset:
     windows: int
 
 
+def nano(words: tuple[str, ...]) -> DefiConfig:
+    """The size that runs on two CPU cores.
+
+    Five sampling steps from level 10 err as little on held-out demonstrations as ten from 80, in half the time.
+    """
+    return DefiConfig(text=TextConfig(words=words), decoder=DecoderConfig(sigma_max=10.0, sampling_steps=5))
+
+
 PRESETS: Mapping[str, Preset] = {
     preset.name: preset
     for preset in (
         Preset(
             name="nano",
-            model=lambda words: DefiConfig(text=TextConfig(words=words)),
+            model=nano,
             schedules={
                 "autoencoder": Schedule(steps=900, batch=32, learning_rate=2e-3, weight_decay=0.0),
                 "gfdm": Schedule(steps=1800, batch=16, learning_rate=1e-3),
@@ -66,7 +74,7 @@ PRESETS: Mapping[str, Preset] = {
         ),
         Preset(
             name="test",
-            model=lambda words: DefiConfig(text=TextConfig(words=words)),
+            model=nano,
             schedules={
                 "autoencoder": Schedule(steps=4, batch=4, learning_rate=1e-3),
                 "gfdm": Schedule(steps=4, batch=2, learning_rate=1e-3),
