@@ -54,7 +54,7 @@ class Graph:
         assert node.bring_up(), node.failure
         return node
 
-    def until(self, condition: Callable[[], Any], timeout_s: float = 5.0, what: str = "") -> Any:
+    def until(self, condition: Callable[[], Any], timeout_s: float = 15.0, what: str = "") -> Any:
         """Spins until the condition holds and returns its value; fails after `timeout_s`."""
         deadline_s = time.monotonic() + timeout_s
         while not (value := condition()):

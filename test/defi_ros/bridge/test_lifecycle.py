@@ -237,7 +237,7 @@ def test_a_process_whose_thread_fails_acts_safely_and_exits_1():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("how", ["work", "stuck"])
-def test_a_signal_ends_a_process_safely_within_a_second(number, how):
+def test_a_signal_ends_a_process_safely_and_in_time(number, how):
     process = child(how)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     started = time.monotonic()
@@ -245,4 +245,4 @@ def test_a_signal_ends_a_process_safely_within_a_second(number, how):
     output, _ = process.communicate(timeout=20)
     assert process.returncode == 0
     assert output == "safe\n"
-    assert time.monotonic() - started < 1.5  # 1 s of the node's own, and what a loaded machine adds
+    assert time.monotonic() - started < 3.0  # 0.5 s when nothing else runs; the bound is that of `defi up`

@@ -32,7 +32,7 @@ from defi_ros.nodes.arm_report import ArmReport
 
 REPORT_PERIOD_S = 0.02
 REST_TIMEOUT_S = 0.6  # from any speed within the limits of the robot file the arm is at rest within 0.4 s
-OTHER_BRIDGE_S = 0.1  # a bridge speaks every 20 ms
+OTHER_BRIDGE_S = 1.0  # a bridge speaks every 20 ms; finding it takes up to 0.5 s
 POLICY_ROLES = ("imagination_node", "action_node", "inference_node")
 
 
@@ -54,10 +54,7 @@ class ArmBridgeNode(DefiNode):
         check_policy_fits_robot(load.read_spec(robot.policy.path), spec, rate_hz=rate_hz)
         kinematics = Kinematics(wait_for_description(self), spec.joint_names, spec.tip_frame, spec.limits)
         wait_for_joints(self, JointReader(spec.joint_names, robot.gripper))
-        if self.wait_to_hear("control_state", ControlState, qos.STREAM, timeout_s=OTHER_BRIDGE_S) is not None:
-            raise NodeError(
-                f"{self.NAME}: got control_state from another arm bridge, expected none. Stop that one first."
-            )
+        self._check_no_other_bridge()
         self._core = ArmCore(spec, robot.control, robot.gripper, kinematics)
         self._driver = make_arm_driver(self, robot.driver, spec, kinematics.forward)
         self._gripper = make_gripper_driver(self, robot.gripper)
@@ -70,6 +67,15 @@ class ArmBridgeNode(DefiNode):
         self._last: ArmCommand | None = None
         self._gripper_goal: float | None = None
         self._connect()
+
+    def _check_no_other_bridge(self) -> None:
+        # One that was killed is still known to the graph for a while, but silent.
+        if not self.get_publishers_info_by_topic("control_state"):
+            return
+        if self.wait_to_hear("control_state", ControlState, qos.STREAM, timeout_s=OTHER_BRIDGE_S) is not None:
+            raise NodeError(
+                f"{self.NAME}: got control_state from another arm bridge, expected none. Stop that one first."
+            )
 
     def _connect(self) -> None:
         inbox = self._inbox
