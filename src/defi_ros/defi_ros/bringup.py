@@ -20,6 +20,8 @@ IMAGINATION, ACTION, COMPOSED = "imagination_node", "action_node", "inference_no
 
 # Measured for a 0.9 MB image at 30 Hz between two Python processes: 1.7 ms in the middle, against 14.6 ms by default.
 TRANSPORTS = "LARGE_DATA?max_msg_size=4MB&sockets_size=8MB&non_blocking=true"
+# The simulated robot starts together with those who wait for it, and last on a busy machine; that it fails is seen at once.
+SIM_START_TIMEOUT_S = 45.0
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -154,12 +156,16 @@ def _process(
     respawn: bool = False,
 ) -> Process:
     """A process with what all have in common; `threads` are those of its numerical libraries."""
-    policy = {} if options.policy is None else {"policy.path": options.policy}
+    given: dict[str, ParameterValue] = {"robot": options.robot}
+    if options.policy is not None:
+        given["policy.path"] = options.policy
+    if options.sim:
+        given["start_timeout_s"] = SIM_START_TIMEOUT_S
     nice = getattr(robot.nodes.nice, IMAGINATION if module == COMPOSED else module)
     return Process(
         name=name or module,
         module=f"defi_ros.nodes.{module}",
-        parameters={"robot": options.robot, **policy, **parameters},
+        parameters={**given, **parameters},
         environment=graph_environment() | dict.fromkeys(THREAD_VARIABLES, str(threads)) | dict(environment),
         nice=nice,
         respawn=respawn,
