@@ -27,7 +27,7 @@ from defi_ros.bridge import qos
 from defi_ros.bringup import BringupOptions, processes
 from defi_ros.robot import load_robot
 from defi_ros.up.surroundings import surroundings
-from launch import LaunchContext, LaunchDescription, LaunchService
+from launch import LaunchContext, LaunchDescription, LaunchService  # pyright: ignore[reportAttributeAccessIssue]
 
 FILE = Path(__file__).resolve().parents[2] / "launch" / "franka.launch.py"
 UP_WITHIN_S = 60.0

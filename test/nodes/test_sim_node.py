@@ -163,7 +163,7 @@ def test_the_robot_description_waits_for_late_joiners(graph):
 
 
 def test_scene_state_is_a_scene(graph):
-    SceneState(scene_from(graph.newest("scene_state")))
+    SceneState.from_mapping(scene_from(graph.newest("scene_state")))
 
 
 def test_a_forward_command_moves_the_arm_and_a_wrong_length_does_not(graph):

@@ -56,7 +56,7 @@ def launch(processes: int, work: Callable[[], None]) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         rendezvous = (Path(folder) / "rendezvous").as_uri()
-        multiprocessing.start_processes(_member, (processes, rendezvous, work), nprocs=processes, start_method="spawn")
+        multiprocessing.spawn(_member, (processes, rendezvous, work), nprocs=processes)
 
 
 def _member(number: int, processes: int, rendezvous: str, work: Callable[[], None]) -> None:
