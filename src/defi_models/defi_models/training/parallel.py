@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import multiprocessing, nn
+from torch import nn
 
 
 def rank() -> int:
@@ -56,7 +56,7 @@ def launch(processes: int, work: Callable[[], None]) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         rendezvous = (Path(folder) / "rendezvous").as_uri()
-        multiprocessing.spawn(_member, (processes, rendezvous, work), nprocs=processes)
+        spawn(_member, (processes, rendezvous, work), nprocs=processes)
 
 
 def _member(number: int, processes: int, rendezvous: str, work: Callable[[], None]) -> None:
