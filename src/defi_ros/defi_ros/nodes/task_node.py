@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from rclpy.action.server import ActionServer, CancelResponse, GoalResponse
@@ -17,44 +15,10 @@ from defi_msgs.srv import SetAuthority
 from defi_ros.bridge import qos
 from defi_ros.bridge.convert import to_stamp
 from defi_ros.bridge.lifecycle import DefiNode, run
+from defi_ros.nodes.attempt import BRIDGE_SILENCE_S, Attempt, Phase
 
 FEEDBACK_PERIOD_S = 0.2
-BRIDGE_SILENCE_S = 1.0  # the arm bridge speaks at 50 Hz; fifty missed messages are no jitter
-TAKEN_AWAY_S = 0.5  # between granting POLICY and the first state that says so lie two periods of 20 ms
-ANSWER_TIMEOUT_S = 2.0
 REST_TIMEOUT_S = 1.0  # from any allowed speed the arm is at rest within 0.5 s
-
-
-class Phase(Enum):
-    """Where an attempt is."""
-
-    ASKING = "asking for authority"
-    RUNNING = "running"
-    ENDING = "coming to rest"
-    OVER = "over"
-
-
-@dataclass
-class Attempt:
-    """One accepted goal; times on the monotonic clock [s]."""
-
-    goal: Any
-    task_id: str
-    instruction: str
-    timeout_s: float
-    started_s: float
-    phase: Phase = Phase.ASKING
-    asked: bool = False
-    phase_since_s: float = 0.0
-    ended_s: float = 0.0
-    not_policy_since_s: float | None = None
-    success: bool = False
-    canceled: bool = False
-    reason: str = ""
-
-    def enter(self, phase: Phase, now_s: float) -> None:
-        """Goes on to the next phase."""
-        self.phase, self.phase_since_s = phase, now_s
 
 
 class TaskNode(DefiNode):
@@ -220,31 +184,9 @@ class TaskNode(DefiNode):
             return
         if not attempt.asked:
             self._ask_for_policy(attempt)
-        reason = self._why_over(attempt, now_s)
+        reason = attempt.why_over(self._heard, now_s - self._heard_s, now_s)
         if reason is not None:
             self._end(False, reason)
-
-    def _why_over(self, attempt: Attempt, now_s: float) -> str | None:
-        if not attempt.asked:
-            if now_s - attempt.phase_since_s <= ANSWER_TIMEOUT_S:
-                return None
-            return "no arm bridge is heard on control_state and set_authority. Start arm_bridge_node first."
-        if self._bridge_lost() or self._heard is None:
-            silence_s = now_s - self._heard_s
-            return f"lost the arm bridge: nothing heard on control_state for {silence_s:.1f} s"
-        if self._heard.mode == ControlState.STOPPED:
-            return f"STOPPED: {self._heard.reason}"
-        if attempt.phase == Phase.ASKING and now_s - attempt.phase_since_s > ANSWER_TIMEOUT_S:
-            return f"set_authority did not answer within {ANSWER_TIMEOUT_S:g} s"
-        if attempt.phase == Phase.RUNNING and self._heard.mode == ControlState.HOLD:
-            since_s = attempt.not_policy_since_s = attempt.not_policy_since_s or now_s
-            if now_s - since_s > TAKEN_AWAY_S:
-                return f"the policy lost the authority: {self._heard.reason}"
-        else:
-            attempt.not_policy_since_s = None
-        if attempt.phase == Phase.RUNNING and now_s - attempt.started_s > attempt.timeout_s:
-            return f"timeout: not done after {attempt.timeout_s:g} s"
-        return None
 
     def _end(self, success: bool, reason: str) -> None:
         """Nothing is asked any more; the goal ends once the arm is at rest."""
