@@ -52,6 +52,10 @@ class Attempt:
             silent_s: How long ago that was [s].
             now_s: Monotonic time [s].
         """
+        if not self.asked:
+            if now_s - self.phase_since_s <= ANSWER_TIMEOUT_S:
+                return None
+            return "no arm bridge is heard on control_state and set_authority. Start arm_bridge_node first."
         if state is None or silent_s > BRIDGE_SILENCE_S:
             return f"lost the arm bridge: nothing heard on control_state for {silent_s:.1f} s"
         if state.mode == ControlState.STOPPED:
