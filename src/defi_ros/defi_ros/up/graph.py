@@ -24,6 +24,8 @@ LISTENER = "defi_ros.up.listener"
 POLL_S = 0.02
 START_TIMEOUT_S = 60.0  # a cold start from a slow disk; a warm one takes seconds
 SERVER_TIMEOUT_S = 5.0
+SETTLE_TIMEOUT_S = 5.0
+RESTART_S = 0.3  # the emulated controllers ignore commands for 0.25 s after a reset
 RESET_TIMEOUT_S = 10.0
 RESULT_GRACE_S = 5.0  # task_node itself ends a task in time
 REST_TIMEOUT_S = 0.6  # the arm comes to rest within 0.4 s; the whole stop must be over within 3 s
@@ -143,11 +145,18 @@ class Graph:
         return [NodeStatus(name) for name in self._processes]
 
     def reset(self, seed: int, task: str) -> None:
-        """Puts the simulated table into a new seeded state in which `task` can be done.
+        """Puts the simulated table into a new seeded state in which `task` can be done, between two rests of the arm.
+
+        A reset puts the arm elsewhere at once. While it moved, or before the bridge holds it at its new place, the next
+        task would begin with a command far from the arm.
 
         Raises:
-            GraphError: sim_node refuses or does not answer in time.
+            GraphError: the arm does not come to rest, or sim_node refuses or does not answer in time.
         """
+        if not self.wait(lambda: self.listener.at_rest, SETTLE_TIMEOUT_S):
+            raise GraphError(
+                f"the arm did not come to rest within {SETTLE_TIMEOUT_S:.0f} s, expected that before sim/reset"
+            )
         if not self.wait(lambda: self.listener.resets_are_served, SERVER_TIMEOUT_S):
             raise GraphError(f"found no service sim/reset within {SERVER_TIMEOUT_S:.0f} s; sim_node offers it")
         future = self.listener.ask_reset(seed, task)
@@ -157,6 +166,11 @@ class Graph:
         if response is None or not response.ok:
             raise GraphError(
                 f"sim/reset with seed {seed} and task {task!r}: {response.reason if response else 'failed'}"
+            )
+        answered_s = time.monotonic()
+        if not self.wait(lambda: self.listener.holds_since(answered_s + RESTART_S), SETTLE_TIMEOUT_S):
+            raise GraphError(
+                f"arm_bridge_node did not hold the arm where sim/reset put it within {SETTLE_TIMEOUT_S:.0f} s"
             )
 
     def run_task(self, index: int, timeout_s: float) -> TaskResult:

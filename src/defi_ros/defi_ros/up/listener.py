@@ -34,6 +34,7 @@ from defi_ros.up.status import NodeStatus, node_status
 
 SILENT_AFTER_S = 3.0  # three diagnostics missed
 SPIN_SLICE_S = 0.1
+HELD_WITHIN_RAD = 0.11  # the bridge takes over where the arm is when it is more than control.reanchor_rad = 0.1 away
 JOIN_S = 0.5
 DISTRIBUTIONS = {"7": "jazzy", "9": "kilted"}  # major version of rclpy -> ROS distribution, REP 2000
 ChunkHeard = Callable[[float, float, float], None]
@@ -54,6 +55,7 @@ class GraphListener:
         self._heard: dict[str, tuple[float, NodeStatus]] = {}
         self._watched = tuple(nodes)
         self._control: ControlState | None = None
+        self._control_s = 0.0
         self._chunk_heard = chunk_heard
         self._context = Context()
         rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
@@ -96,7 +98,7 @@ class GraphListener:
                 self._heard[status.name] = (now_s, node_status(status.name, values, trouble))
 
     def _on_control(self, message: ControlState) -> None:
-        self._control = message
+        self._control, self._control_s = message, time.monotonic()
 
     def _on_chunk(self, message: ActionChunk) -> None:
         self._chunk_heard(time.monotonic(), message.imagination_ms, message.inference_ms)
@@ -131,6 +133,14 @@ class GraphListener:
         """Whether the bridge says that the arm is not moving and no policy or person moves it."""
         control = self._control
         return control is None or (control.at_rest and control.mode in (ControlState.HOLD, ControlState.STOPPED))
+
+    def holds_since(self, since_s: float) -> bool:
+        """Whether the arm was at rest where it is commanded to be in a control_state heard after `since_s` (monotonic)."""
+        control = self._control
+        if control is None or self._control_s < since_s or not self.at_rest or not len(control.measured):
+            return False
+        away = [abs(m - c) for m, c in zip(control.measured, control.commanded, strict=True)]
+        return max(away) < HELD_WITHIN_RAD
 
     def figures(self) -> BridgeFigures:
         """What the bridge measured so far."""
