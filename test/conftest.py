@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 from contextlib import ExitStack
@@ -33,6 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["ROS_DOMAIN_ID"] = str(_surroundings.enter_context(reserved_domain()))
     os.environ["ROS_LOG_DIR"] = tempfile.mkdtemp(prefix="defi-test-log-")
     _surroundings.callback(shutil.rmtree, os.environ["ROS_LOG_DIR"], ignore_errors=True)
+    os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(Path(__file__).with_name("one_process.xml"))
     os.environ.setdefault("MUJOCO_GL", "egl")
     os.environ[MARK] = uuid.uuid4().hex
 
@@ -44,6 +47,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("ros"):
             item.add_marker(pytest.mark.skip(reason="rclpy is not installed; `make setup` installs it"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Ends what a ROS test left to the garbage collector, before the next one begins.
+
+    rclpy's nodes are held by cycles: their DDS participants would otherwise live on and be destroyed in the middle of
+    a later test.
+    """
+    if "rclpy" in sys.modules and not item.path.is_relative_to(Path(__file__).parent / "e2e"):
+        gc.collect()
 
 
 @pytest.hookimpl(trylast=True)
