@@ -79,7 +79,8 @@ def test_what_an_earlier_command_said_is_not_taken_for_the_cause(journal, lock):
 def test_an_interruption_ends_the_running_command_too(tmp_path, number):
     code = (
         f"import signal, sys; sys.path.insert(0, {str(TOOLS)!r})\n"
-        "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
+        "for number in (signal.SIGINT, signal.SIGTERM):  # a run in the background is born ignoring SIGINT\n"
+        "    signal.signal(number, signal.default_int_handler)\n"
         "from pathlib import Path; from steps import Journal, only_one\n"
         f"folder = Path({str(tmp_path)!r})\n"
         "with only_one(folder / 'lock') as lock:\n"
