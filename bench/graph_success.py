@@ -10,13 +10,13 @@ turns; each turn of a task uses the next of its instructions. A run that could n
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from defi_models.contract import DefiError
+from defi_models.evaluation.interval import wilson_interval
 from defi_ros.up.graph import Graph
 from defi_ros.up.interruption import InterruptedByPersonError, Interruption
 from defi_ros.up.report import Report, TaskResult, check_writable, write_json
@@ -36,7 +36,6 @@ TASK_NAMES = (
     "turn_on_led",
     "turn_off_led",
 )
-WILSON_Z = 1.959964  # two-sided 95 % of the normal distribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +57,12 @@ def plan(runs: int, seed: int, names: Sequence[str] = TASK_NAMES) -> list[Run]:
     return planned
 
 
-def wilson(successes: int, runs: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a success rate; (0, 1) without runs."""
-    if runs == 0:
-        return 0.0, 1.0
-    rate, square = successes / runs, WILSON_Z**2
-    centre = (rate + square / (2 * runs)) / (1 + square / runs)
-    half = WILSON_Z / (1 + square / runs) * math.sqrt(rate * (1 - rate) / runs + square / (4 * runs**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
 def summary(outcomes: Sequence[tuple[Run, TaskResult]]) -> dict[str, dict[str, Any]]:
     """Successes, runs, rate, interval and median time of successes for each task and for all."""
 
     def row(chosen: Sequence[TaskResult]) -> dict[str, Any]:
         times_s = sorted(result.duration_s for result in chosen if result.success)
-        low, high = wilson(len(times_s), len(chosen))
+        low, high = wilson_interval(len(times_s), len(chosen))
         return {
             "successes": len(times_s),
             "runs": len(chosen),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from defi_models.contract import TaskError
@@ -11,7 +11,7 @@ from defi_sim.block_tasks import BLOCK_TASKS
 from defi_sim.fixture_tasks import FIXTURE_TASKS
 from defi_sim.task import Task
 
-__all__ = ["TASKS", "Task", "task_for", "task_named"]
+__all__ = ["TASKS", "Task", "chosen_tasks", "task_for", "task_named"]
 
 TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in (*FIXTURE_TASKS, *BLOCK_TASKS)})
 
@@ -53,3 +53,16 @@ def task_named(name: str) -> Task:
         return TASKS[name]
     near = difflib.get_close_matches(name, TASKS, n=3, cutoff=0.4)
     raise TaskError(f"task: got {name!r}, expected one of {list(TASKS)}" + (f"; nearest: {near}" if near else ""))
+
+
+def chosen_tasks(names: Sequence[str] | None) -> list[Task]:
+    """The tasks that `names` of tasks or groups choose, in the order of `TASKS`; all without names.
+
+    Raises:
+        TaskError: a name is neither a task nor a group.
+    """
+    groups = {task.group for task in TASKS.values()}
+    unknown = [name for name in names or () if name not in TASKS and name not in groups]
+    if unknown:
+        raise TaskError(f"no task or group {unknown}; groups: {sorted(groups)}; tasks: {list(TASKS)}")
+    return [task for task in TASKS.values() if not names or task.name in names or task.group in names]

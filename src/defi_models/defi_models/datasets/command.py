@@ -7,8 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-from defi_models.contract import ConfigError
-
 
 class Data:
     """Makes datasets."""
@@ -31,16 +29,12 @@ class Data:
         """Collects.
 
         Raises:
-            ConfigError: a task is unknown.
+            TaskError: a task is unknown.
         """
         from defi_models.datasets.simulated import collect
-        from defi_sim.tasks import TASKS
+        from defi_sim.tasks import chosen_tasks
 
-        groups = {task.group for task in TASKS.values()}
-        unknown = [name for name in args.tasks or () if name not in TASKS and name not in groups]
-        if unknown:
-            raise ConfigError(f"no task or group {unknown}; groups: {sorted(groups)}; tasks: {list(TASKS)}")
-        tasks = [t.name for t in TASKS.values() if not args.tasks or t.name in args.tasks or t.group in args.tasks]
+        tasks = [task.name for task in chosen_tasks(args.tasks)]
         start = time.monotonic()
 
         def progress(done: int, failed: int, total: int) -> None:

@@ -11,21 +11,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from defi_models.contract import ConfigError
+from defi_models.evaluation.interval import wilson_interval
 from defi_models.evaluation.rollout import Attempt, Timing, attempt
 from defi_models.inference.load import load_policy, read_spec
-from defi_sim.tasks import TASKS
+from defi_sim.tasks import chosen_tasks
 from defi_sim.world import World
-
-
-def wilson_interval(successes: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a success rate (Wilson 1927), which holds for few attempts and for rates near 0 and 1."""
-    if count == 0:
-        return 0.0, 1.0
-    rate = successes / count
-    middle = (rate + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * math.sqrt(rate * (1 - rate) / count + z**2 / (4 * count**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def judge(policy: str, jobs: Sequence[tuple[str, int]], timing: Timing, threads: int = 1) -> list[Attempt]:
@@ -58,15 +48,11 @@ class Eval:
         """Runs the attempts and prints a table.
 
         Raises:
-            ConfigError: a task is unknown.
+            TaskError: a task is unknown.
             CheckpointError: there is no such policy.
         """
         read_spec(args.policy)
-        groups = {task.group for task in TASKS.values()}
-        unknown = [name for name in args.tasks or () if name not in TASKS and name not in groups]
-        if unknown:
-            raise ConfigError(f"no task or group {unknown}; groups: {sorted(groups)}; tasks: {list(TASKS)}")
-        names = [t.name for t in TASKS.values() if not args.tasks or t.name in args.tasks or t.group in args.tasks]
+        names = [task.name for task in chosen_tasks(args.tasks)]
         jobs = [(names[i % len(names)], args.seed + i) for i in range(args.episodes)]
         timing = Timing(args.latency_s, args.replan_s, args.timeout_s)
         shares = [(args.policy, jobs[i :: args.jobs], timing) for i in range(args.jobs)]
