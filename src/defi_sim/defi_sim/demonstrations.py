@@ -130,7 +130,12 @@ def _ticks(
 
 
 def demonstrate(
-    world: World, task: Task | str, rng: np.random.Generator, rate_hz: int = 10, noise_m: float = 0.01
+    world: World,
+    task: Task | str,
+    rng: np.random.Generator,
+    rate_hz: int = 10,
+    noise_m: float = 0.01,
+    stop_after_s: float | None = None,
 ) -> Demonstration:
     """Lets the expert do `task` from the world's present state and records it.
 
@@ -140,6 +145,7 @@ def demonstrate(
         rng: Draws the instruction, the expert's free choices and the disturbance.
         rate_hz: Samples a second; must divide 100.
         noise_m: Standard deviation of the disturbance of each coordinate [m]; 0 for none.
+        stop_after_s: How long to go on once the oracle finds the task done [s]; None carries the plan out to its end.
 
     Raises:
         TaskError: the task cannot be done from here.
@@ -153,6 +159,7 @@ def demonstrate(
     instruction = asked.instructions[int(rng.integers(len(asked.instructions)))]
     images: dict[str, list[npt.NDArray[np.uint8]]] = {camera: [] for camera in world.cameras}
     rows: list[tuple[float, FloatArray, FloatArray, float, FloatArray, float]] = []
+    stop_s = math.inf
     for tick, t_s in _ticks(world, trajectory, rng, noise_m, trajectory.duration_s + HOLD_S):
         if tick % (CONTROL_HZ // rate_hz) == 0:
             for camera, frame in world.look().items():
@@ -160,6 +167,10 @@ def demonstrate(
             rows.append(
                 (t_s, world.joint_positions(), world.ee_pose(), world.gripper_opening(), *trajectory.sample(t_s))
             )
+        if stop_after_s is not None and math.isinf(stop_s) and asked.success(start, world.scene()):
+            stop_s = t_s + stop_after_s
+        if t_s >= stop_s:
+            break
     times_s, joints, poses, gripper, target_pose, target_gripper = (
         np.array(column) for column in zip(*rows, strict=True)
     )

@@ -36,6 +36,9 @@ FIXTURE_JOINTS = ("drawer", "door", "switch", "button")
 # Over the robot's right shoulder: all fronts, handles and lights are in view, and the arm comes in from the left.
 STATIC_CAMERA_EYE, STATIC_CAMERA_TARGET, STATIC_CAMERA_FOVY_DEG = (-0.02, -0.80, 0.86), (0.52, -0.03, 0.11), 40.0
 WRIST_CAMERA_FOVY_DEG = 72.0
+LIGHT_POSITION, LIGHT_DIRECTION = (-0.3, -0.6, 2.2), (0.3, 0.25, -1.0)
+# The table top, plain and with patterns; all take the colour of "table".
+TABLE_MATERIALS = ("table", "table_specks", "table_tiles")
 
 MATERIALS: dict[str, str] = {
     "floor": "0.35 0.36 0.38 1",
@@ -80,6 +83,7 @@ def build_scene() -> str:
         add(asset, "material", name=name, rgba=rgba, specular="0.1", shininess="0.1")
     for name, rgba in GLOWING.items():
         add(asset, "material", name=name, rgba=rgba, emission="1", specular="0", shininess="0")
+    _add_patterns(asset)
     world = add(root, "worldbody")
     _add_room(world)
     _add_cameras(world)
@@ -105,8 +109,34 @@ def _box(
     return add(body, "geom", type="box", pos=centre, size=size, material=material, **{**FIXTURE_CONTACT, **more})
 
 
+def _add_patterns(asset: Element) -> None:
+    """Materials of the table top with a grey pattern, which their colour tints."""
+    size = {"width": "128", "height": "128"}
+    specks = {"builtin": "flat", "mark": "random", "markrgb": "0.8 0.8 0.8", "random": "0.25", "rgb1": "1 1 1"}
+    tiles = {"builtin": "checker", "rgb1": "1 1 1", "rgb2": "0.84 0.84 0.84"}
+    for name, pattern, repeat in ((TABLE_MATERIALS[1], specks, "2 2"), (TABLE_MATERIALS[2], tiles, "4 4")):
+        add(asset, "texture", type="2d", name=name, **size, **pattern)
+        add(
+            asset,
+            "material",
+            name=name,
+            texture=name,
+            texrepeat=repeat,
+            rgba=MATERIALS["table"],
+            specular="0.1",
+            shininess="0.1",
+        )
+
+
 def _add_room(world: Element) -> None:
-    add(world, "light", name="lamp_above", pos="-0.3 -0.6 2.2", dir="0.3 0.25 -1", castshadow="false")
+    add(
+        world,
+        "light",
+        name="lamp_above",
+        pos=numbers(*LIGHT_POSITION),
+        dir=numbers(*LIGHT_DIRECTION),
+        castshadow="false",
+    )
     add(world, "geom", type="plane", pos="0 0 -0.75", size="4 4 0.1", material="floor", name="floor", **NO_CONTACT)
     add(world, "geom", type="box", pos="0.5 1.6 0.5", size="4 0.02 1.6", material="wall", name="wall", **NO_CONTACT)
     _box(world, "table", (-0.25, -0.62, -0.04), (0.95, 0.55, 0.0), name="table", friction="0.8 0.01 0.001")

@@ -10,6 +10,7 @@ import numpy as np
 from defi_models.contract import DefiError, FloatArray
 from defi_sim.scene import BLOCK_HALF_SIZES, BLOCKS, DOOR_TRAVEL, DRAWER_TRAVEL, SWITCH_TRAVEL_RAD
 from defi_sim.state import CONTACT_PARTNERS, SceneState
+from defi_sim.style import draw_desk
 from defi_sim.task import Task
 
 # Where blocks lie [m]: the hand, 10 cm to each side, has room between them and the open drawer and the door's handle.
@@ -75,13 +76,13 @@ class Start:
         )
 
 
-def draw_start(rng: np.random.Generator, jitter_m: float = 0.008) -> Start:
+def draw_start(rng: np.random.Generator, split: str = "train") -> Start:
     """A start with every fixture at one of its ends, blocks apart from each other and the arm above the table."""
     drawer = rng.uniform(0.0, 0.006) if rng.random() < 0.5 else DRAWER_TRAVEL - rng.uniform(0.0, 0.012)
     door = rng.uniform(0.0, 0.012) if rng.random() < 0.5 else DOOR_TRAVEL - rng.uniform(0.0, 0.012)
     switch = (1.0 if rng.random() < 0.5 else -1.0) * (SWITCH_TRAVEL_RAD - rng.uniform(0.0, 0.06))
     return Start(
-        desk=rng.uniform(-jitter_m, jitter_m, 2),
+        desk=draw_desk(rng, split),
         drawer=float(drawer),
         door=float(door),
         switch=float(switch),
@@ -92,14 +93,14 @@ def draw_start(rng: np.random.Generator, jitter_m: float = 0.008) -> Start:
     )
 
 
-def draw_start_for(task: Task, rng: np.random.Generator, jitter_m: float = 0.008) -> Start:
+def draw_start_for(task: Task, rng: np.random.Generator, split: str = "train") -> Start:
     """A start from which `task` is feasible.
 
     Raises:
         DefiError: none was found, which means that the task's condition is too narrow.
     """
     for _ in range(MAX_DRAWS):
-        start = draw_start(rng, jitter_m)
+        start = draw_start(rng, split)
         if task.group == "place" or (task.name == "stack_blocks" and rng.random() < 0.5):
             start = _holding(start, rng)
         elif task.name == "unstack_blocks":

@@ -44,7 +44,6 @@ class World:
         cameras: tuple[str, ...] = CAMERAS,
         image_size: tuple[int, int] = (128, 128),
         seed: int = 0,
-        jitter_m: float = 0.008,
     ):
         """Builds the scene and resets it.
 
@@ -52,9 +51,8 @@ class World:
             cameras: Cameras of `render`, names of `defi_sim.cameras.CAMERAS`.
             image_size: (height, width) [px].
             seed: Seed of the first reset.
-            jitter_m: How far a reset may move the desk in x and y [m].
         """
-        self.cameras, self.image_size, self.jitter_m = cameras, image_size, jitter_m
+        self.cameras, self.image_size = cameras, image_size
         self._model = mujoco.MjModel.from_xml_string(drawn.build_scene())
         self._data = mujoco.MjData(self._model)
         self._lock = threading.Lock()
@@ -91,20 +89,22 @@ class World:
 
     # Resetting ------------------------------------------------------------------------------------------------------
 
-    def reset(self, seed: int, start: SceneState | None = None, task: str = "") -> None:
+    def reset(self, seed: int, start: SceneState | None = None, task: str = "", split: str = "train") -> None:
         """Draws a new scene from `seed`: the same seed gives the same state and the same images.
 
         Args:
             seed: Chooses colours, light, fixtures, blocks and the arm's pose.
             start: Where fixtures and blocks shall be instead of where the seed puts them.
             task: Name of a task that shall be feasible; empty for any scene.
+            split: Whose surroundings are drawn, a name of `defi_sim.style.SPLITS`.
 
         Raises:
             TaskError: there is no such task.
+            ConfigError: there is no such split.
         """
         rng = np.random.default_rng(seed)
-        style = SceneStyle.draw(rng)
-        begin = draw_start(rng, self.jitter_m) if not task else draw_start_for(task_named(task), rng, self.jitter_m)
+        style = SceneStyle.draw(rng, split)
+        begin = draw_start(rng, split) if not task else draw_start_for(task_named(task), rng, split)
         self.begin(begin if start is None else at_start(start, begin), style)
 
     def begin(self, start: Start, style: SceneStyle) -> None:

@@ -7,6 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+from defi_models.contract import ConfigError
+
+PROGRESS_S = 10.0  # between lines of progress
+
 
 class Data:
     """Makes datasets."""
@@ -20,6 +24,12 @@ class Data:
         sim.add_argument("--out", type=Path, required=True, help="folder of the episodes")
         sim.add_argument("--tasks", nargs="+", default=None, help="names of tasks or groups; default: all")
         sim.add_argument("--episodes", type=int, default=400, help="how many to try, tasks in turn")
+        sim.add_argument(
+            "--in-a-row",
+            type=int,
+            default=1,
+            help="demonstrations without a reset between them, each of any task that can be done; --tasks then chooses the first ones",
+        )
         sim.add_argument("--seed", type=int, default=0, help="of the first episode; each has its own")
         sim.add_argument("--jobs", type=int, default=2, help="processes")
         sim.add_argument("--rate-hz", type=int, default=10, help="samples a second")
@@ -31,27 +41,36 @@ class Data:
         Raises:
             TaskError: a task is unknown.
         """
-        from defi_models.datasets.simulated import collect
-        from defi_sim.tasks import chosen_tasks
+        from defi_models.datasets.simulated import collect, collect_plays
+        from defi_sim.play import FIRST_TASKS
+        from defi_sim.tasks import TASKS, chosen_tasks
 
-        tasks = [task.name for task in chosen_tasks(args.tasks)]
-        start = time.monotonic()
+        chosen = {task.name for task in chosen_tasks(args.tasks)}
+        if args.in_a_row < 1:
+            raise ConfigError(f"--in-a-row: got {args.in_a_row}, expected at least 1")
+        start = last = time.monotonic()
 
         def progress(done: int, failed: int, total: int) -> None:
-            if (done + failed) % 20 == 0 or done + failed == total:
-                minutes = (time.monotonic() - start) / 60
+            nonlocal last
+            if time.monotonic() - last > PROGRESS_S or done + failed == total:
+                last = time.monotonic()
+                minutes = (last - start) / 60
                 sys.stdout.write(f"{done + failed}/{total} demonstrations, {failed} failed, {minutes:.1f} min\n")
                 sys.stdout.flush()
 
-        done, failed = collect(
-            args.out,
-            tasks,
-            args.episodes,
-            seed=args.seed,
-            jobs=args.jobs,
-            rate_hz=args.rate_hz,
-            noise_m=args.noise_m,
-            progress=progress,
-        )
-        sys.stdout.write(f"{done} demonstrations of {len(tasks)} tasks in {args.out}; {failed} failed\n")
+        options = {
+            "seed": args.seed,
+            "jobs": args.jobs,
+            "rate_hz": args.rate_hz,
+            "noise_m": args.noise_m,
+            "progress": progress,
+        }
+        if args.in_a_row > 1:
+            plays = -(-args.episodes // args.in_a_row)
+            first = [name for name in FIRST_TASKS if name in chosen]
+            done, failed = collect_plays(args.out, first, plays, args.in_a_row, **options)
+        else:
+            tasks = [name for name in TASKS if name in chosen]
+            done, failed = collect(args.out, tasks, args.episodes, **options)
+        sys.stdout.write(f"{done} demonstrations in {args.out}; {failed} failed\n")
         return 0 if done else 1

@@ -31,7 +31,7 @@ def approach(route: Route, x: float, y: float, z: float, rng: np.random.Generato
     if start[2] < SAFE_Z - 0.03:
         lifted = start.copy()
         lifted[2] = above
-        route.move(lifted, TRAVEL_SPEED_M_S)
+        route.move(lifted, APPROACH_SPEED_M_S, freedom=0.3)
     route.move(down_pose(np.array([x, y, above])), TRAVEL_SPEED_M_S, gripper=0.0, freedom=1.0)
     route.move(down_pose(np.array([x, y, z])), APPROACH_SPEED_M_S, freedom=0.5)
 
