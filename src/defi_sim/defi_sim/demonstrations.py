@@ -35,7 +35,7 @@ class Demonstration:
     Attributes:
         task: Name of the task.
         instruction: One of the task's instructions.
-        success: Whether the oracle found it done at the end.
+        success: Whether the oracle found it done: at the end, or once if that ended it.
         step_ns: Spacing of samples [ns].
         times_ns: Time of each sample since the start, shape (T,) [ns].
         images: Camera -> uint8 RGB, shape (T, height, width, 3).
@@ -178,7 +178,7 @@ def demonstrate(
     return Demonstration(
         task=asked.name,
         instruction=instruction,
-        success=asked.success(start, end),
+        success=stop_s < math.inf or asked.success(start, end),
         step_ns=NS_PER_S // rate_hz,
         times_ns=np.round(times_s * NS_PER_S).astype(np.int64),
         images={camera: np.stack(frames) for camera, frames in images.items()},

@@ -26,7 +26,7 @@ CUT_DELAY_S = (0.0, 0.3)
 # free lane to push along.
 _WEIGHTS: Mapping[str, float] = MappingProxyType(
     {"drawer": 2.0, "door": 2.0, "lamp": 2.0, "led": 2.0, "lift": 1.5, "push": 8.0, "rotate": 1.0, "place": 1.0}
-    | {"stack_blocks": 2.0, "unstack_blocks": 6.0, "place_in_drawer": 2.0}
+    | {"stack_blocks": 1.0, "unstack_blocks": 12.0, "place_in_drawer": 4.0}
 )
 # First tasks of plays, in turn: pushes four times, for the same reason.
 FIRST_TASKS = tuple(task.name for task in TASKS.values() for _ in range(4 if task.group == "push" else 1))
