@@ -1,79 +1,51 @@
-"""`defi eval`: judges a policy in the simulator."""
+"""`defi eval`: judges a policy in a simulator."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
-import multiprocessing
-import sys
-from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
-
-from defi_models.evaluation.interval import wilson_interval
-from defi_models.evaluation.rollout import Attempt, Timing, attempt
-from defi_models.inference.load import load_policy, read_spec
-from defi_sim.tasks import chosen_tasks
-from defi_sim.world import World
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Protocol
 
 
-def judge(policy: str, jobs: Sequence[tuple[str, int]], timing: Timing, threads: int = 1) -> list[Attempt]:
-    """Attempts each (task, seed) of `jobs` in turn, in one world."""
-    loaded = load_policy(policy, threads=threads)
-    with World() as world:
-        return [attempt(world, loaded, task, seed, timing) for task, seed in jobs]
+class Kind(Protocol):
+    """One way to judge a policy."""
+
+    help: str
+    """What it does, in one line."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declares its arguments."""
+        ...
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Judges, prints and writes; returns the exit code."""
+        ...
+
+
+# `defi eval <name>` -> module and class.
+KINDS: Mapping[str, tuple[str, str]] = {
+    "tasks": ("defi_models.evaluation.tasks", "Tasks"),
+    "chains": ("defi_models.evaluation.chains", "Chains"),
+}
 
 
 class Eval:
     """Judges a policy."""
 
-    help = "judge a policy: `defi eval tasks` runs single tasks in the simulator without ROS"
+    help = "judge a policy: `defi eval chains` for tasks in a row, `tasks` for single ones, both without ROS"
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, Kind] = {
+            name: getattr(import_module(module), kind)() for name, (module, kind) in KINDS.items()
+        }
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declares the options."""
-        kinds = parser.add_subparsers(dest="kind", required=True)
-        tasks = kinds.add_parser("tasks", help="single tasks from seeded starts")
-        tasks.add_argument("--policy", default="nano", help="a shipped policy, `scripted`, or a checkpoint folder")
-        tasks.add_argument("--tasks", nargs="+", default=None, help="names of tasks or groups; default: all")
-        tasks.add_argument("--episodes", type=int, default=40, help="attempts in all, tasks in turn")
-        tasks.add_argument("--seed", type=int, default=0, help="of the first attempt; each has its own")
-        tasks.add_argument("--jobs", type=int, default=2, help="processes")
-        tasks.add_argument("--latency-s", type=float, default=Timing().latency_s, help="from observation to chunk [s]")
-        tasks.add_argument("--replan-s", type=float, default=Timing().replan_s, help="between chunks [s]")
-        tasks.add_argument("--timeout-s", type=float, default=Timing().timeout_s, help="of an attempt [s]")
-        tasks.add_argument("--json", type=Path, default=None, help="where to write the attempts")
+        """Declares the options of every kind."""
+        parsers = parser.add_subparsers(dest="kind", required=True)
+        for name, kind in self._kinds.items():
+            kind.add_arguments(parsers.add_parser(name, help=kind.help, description=kind.help))
 
     def run(self, args: argparse.Namespace) -> int:
-        """Runs the attempts and prints a table.
-
-        Raises:
-            TaskError: a task is unknown.
-            CheckpointError: there is no such policy.
-        """
-        read_spec(args.policy)
-        names = [task.name for task in chosen_tasks(args.tasks)]
-        jobs = [(names[i % len(names)], args.seed + i) for i in range(args.episodes)]
-        timing = Timing(args.latency_s, args.replan_s, args.timeout_s)
-        shares = [(args.policy, jobs[i :: args.jobs], timing) for i in range(args.jobs)]
-        with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
-            attempts = [one for share in pool.starmap(judge, shares) for one in share]
-        report(attempts, names)
-        if args.json:
-            args.json.write_text(
-                json.dumps({"policy": args.policy, "attempts": [asdict(a) for a in attempts]}, indent=1)
-            )
-        return 0
-
-
-def report(attempts: Sequence[Attempt], names: Sequence[str]) -> None:
-    """Prints success, its 95 % interval and the mean duration of successes, for each task and in all."""
-    for name in [*names, ""]:
-        mine = [a for a in attempts if name in ("", a.task)]
-        won = [a for a in mine if a.success]
-        low, high = wilson_interval(len(won), len(mine))
-        seconds = sum(a.duration_s for a in won) / len(won) if won else math.nan
-        sys.stdout.write(
-            f"{name or 'all':<24}{len(won):>4}/{len(mine):<4} {len(won) / max(1, len(mine)):>6.1%}"
-            f"  [{low:.1%}, {high:.1%}]  {seconds:.1f} s\n"
-        )
+        """Judges the policy in the chosen way."""
+        return self._kinds[args.kind].run(args)

@@ -1,8 +1,9 @@
-"""A policy doing one task in the simulator, without ROS, through the arm bridge's own core; chunks come late, as on a robot."""
+"""A policy doing tasks in the simulator, without ROS, through the arm bridge's own core; chunks come late, as on a robot."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from defi_models.contract import NS_PER_S, ActionChunk, ConfigError, Observation, Policy, Proprioception
@@ -32,6 +33,25 @@ class Timing:
     latency_s: float = 0.15
     replan_s: float = 0.2
     timeout_s: float = 15.0
+
+
+def add_timing_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options that `timing_of` reads."""
+    parser.add_argument("--latency-s", type=float, default=Timing().latency_s, help="from observation to chunk [s]")
+    parser.add_argument("--replan-s", type=float, default=Timing().replan_s, help="between chunks [s]")
+
+
+def timing_of(args: argparse.Namespace, timeout_s: float = Timing().timeout_s) -> Timing:
+    """The timing that a command line asks for.
+
+    Raises:
+        ConfigError: a time is negative, or there is none between chunks.
+    """
+    if args.latency_s < 0 or args.replan_s <= 0:
+        raise ConfigError(
+            f"got --latency-s {args.latency_s} and --replan-s {args.replan_s}, expected 0 or more and more than 0"
+        )
+    return Timing(args.latency_s, args.replan_s, timeout_s)
 
 
 @dataclass(frozen=True)
@@ -87,6 +107,59 @@ class SimulatedArm:
         self._world.step(self._steps)
 
 
+class Rollout:
+    """A policy driving the simulated arm of one world, from its reset on; one task after the other.
+
+    Args:
+        world: The simulator, reset.
+        policy: Whom to let drive.
+        timing: How it is served.
+    """
+
+    def __init__(self, world: World, policy: Policy, timing: Timing) -> None:
+        robot = with_values(load_robot(ROBOT), {"control.rate_hz": CONTROL_HZ}, "evaluation")
+        self._world, self._policy, self._timing = world, policy, timing
+        self._arm = SimulatedArm(world, robot)
+        self._tick = 0
+        self._coming: list[tuple[int, ActionChunk]] = []
+
+    def run(self, instruction: str, done: Callable[[], bool], steps: int, step_ns: int) -> int | None:
+        """Lets the policy follow an instruction until `done`, asked after every step.
+
+        What was inferred for an earlier instruction and is still on its way is dropped; the arm follows the chunk it
+        has until the first one for this instruction arrives.
+
+        Args:
+            instruction: What the policy is told.
+            done: Whether that has been done.
+            steps: How many steps it may take.
+            step_ns: Length of a step, a multiple of the control period [ns].
+
+        Returns:
+            The steps it took, or None when they did not suffice.
+
+        Raises:
+            ConfigError: the step is no multiple of the control period.
+        """
+        period_ns = self._arm.period_ns
+        if step_ns < period_ns or step_ns % period_ns:
+            raise ConfigError(f"step: got {step_ns} ns, expected a multiple of the control period of {period_ns} ns")
+        self._coming, next_plan_ns = [], 0
+        for step in range(1, steps + 1):
+            for _ in range(step_ns // period_ns):
+                self._tick += 1
+                now_ns = self._tick * period_ns
+                if now_ns >= next_plan_ns:
+                    next_plan_ns = now_ns + round(self._timing.replan_s * NS_PER_S)
+                    chunk = think(self._world, self._policy, instruction, now_ns)
+                    self._coming.append((now_ns + round(self._timing.latency_s * NS_PER_S), chunk))
+                self._arm.tick(now_ns, [chunk for due_ns, chunk in self._coming if due_ns <= now_ns])
+                self._coming = [one for one in self._coming if one[0] > now_ns]
+            if done():
+                return step
+        return None
+
+
 def attempt(
     world: World, policy: Policy, task: str, seed: int, timing: Timing, instruction: str | None = None
 ) -> Attempt:
@@ -104,20 +177,9 @@ def attempt(
     world.reset(seed, task=task)
     text = instruction or asked.instructions[seed % len(asked.instructions)]
     start = world.scene()
-    robot = with_values(load_robot(ROBOT), {"control.rate_hz": CONTROL_HZ}, "evaluation")
-    arm = SimulatedArm(world, robot)
-    coming: list[tuple[int, ActionChunk]] = []
-    next_plan_ns = arm.period_ns
-    for tick in range(1, round(timing.timeout_s * CONTROL_HZ)):
-        now_ns = tick * arm.period_ns
-        if now_ns >= next_plan_ns:
-            next_plan_ns += round(timing.replan_s * NS_PER_S)
-            coming.append((now_ns + round(timing.latency_s * NS_PER_S), think(world, policy, text, now_ns)))
-        arm.tick(now_ns, [chunk for due_ns, chunk in coming if due_ns <= now_ns])
-        coming = [one for one in coming if one[0] > now_ns]
-        if asked.success(start, world.scene()):
-            return Attempt(task, seed, True, tick / CONTROL_HZ)
-    return Attempt(task, seed, False, timing.timeout_s)
+    steps, step_ns = round(timing.timeout_s * CONTROL_HZ), round(NS_PER_S / CONTROL_HZ)
+    took = Rollout(world, policy, timing).run(text, lambda: asked.success(start, world.scene()), steps, step_ns)
+    return Attempt(task, seed, took is not None, timing.timeout_s if took is None else took / CONTROL_HZ)
 
 
 def think(world: World, policy: Policy, instruction: str, now_ns: int) -> ActionChunk:

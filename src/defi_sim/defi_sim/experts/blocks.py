@@ -14,7 +14,15 @@ import numpy as np
 from defi_models.contract import FloatArray, TaskError
 from defi_sim import scene as drawn
 from defi_sim.block_tasks import graspable, held_block, stacked_pair, yaw_of
-from defi_sim.experts.fixtures import APPROACH_SPEED_M_S, SAFE_Z, TIP_BELOW, TIP_HALF_X, TRAVEL_SPEED_M_S, Expert
+from defi_sim.experts.fixtures import (
+    APPROACH_SPEED_M_S,
+    SAFE_Z,
+    TIP_BELOW,
+    TIP_HALF_X,
+    TRAVEL_SPEED_M_S,
+    Expert,
+    travel,
+)
 from defi_sim.scene import BLOCK_HALF_SIZES, BLOCKS
 from defi_sim.starts import BLOCK_ZONE_X, BLOCK_ZONE_Y, down_pose
 from defi_sim.state import SceneState
@@ -58,7 +66,7 @@ def _grasp(route: Route, block: str, pose: FloatArray, yaw: float) -> None:
         _lift_off(route, SAFE_Z)
     opening = _opening(block)
     above = down_pose(np.array([pose[0], pose[1], max(pose[2] + 0.10, 0.13)]), yaw)
-    route.move(above, TRAVEL_SPEED_M_S, gripper=opening)
+    travel(route, above, TRAVEL_SPEED_M_S, gripper=opening)
     at = above.copy()
     at[2] = pose[2] + (0.0 if pose[2] < 0.03 else 0.004)
     route.move(at, APPROACH_SPEED_M_S, freedom=0.25)
@@ -88,7 +96,7 @@ def _set_down(route: Route, block: str, above_tip_m: float, position: FloatArray
     _lift_off(route, CARRY_Z)
     x, y = position[:2]
     high = max(CARRY_Z, floor_z + 0.14)
-    route.move(down_pose(np.array([x, y, high]), yaw), TRAVEL_SPEED_M_S, freedom=0.8)
+    travel(route, down_pose(np.array([x, y, high]), yaw), TRAVEL_SPEED_M_S, freedom=0.8)
     low = floor_z + BLOCK_HALF_SIZES[block][2] - above_tip_m + 0.002
     route.move(down_pose(np.array([x, y, low + 0.03]), yaw), APPROACH_SPEED_M_S, freedom=0.3)
     route.move(down_pose(np.array([x, y, low]), yaw), CAREFUL_SPEED_M_S, freedom=0.1)
@@ -141,9 +149,19 @@ def _place_in_drawer(route: Route, scene: SceneState, rng: np.random.Generator) 
     front = drawn.DESK_FRONT_X + desk[0] - scene.number("drawer")
     # In the middle of what is open; the hand, 3.2 cm to each side, clears the desk's edge.
     x = min(front + 0.075, drawn.DESK_FRONT_X + desk[0] - 0.05)
-    y = drawn.DRAWER_Y + desk[1] + rng.uniform(-0.02, 0.02)
+    y = _drawer_spot(scene, block, rng)
     # The hand is wider than the drawer, so the block is let go above the walls and falls 3 cm.
     _set_down(route, block, above_tip_m, np.array([x, y]), 0.045, 0.0)
+
+
+def _drawer_spot(scene: SceneState, carried: str, rng: np.random.Generator) -> float:
+    """Where in the drawer a block is let go, the y farthest from those that lie in it [m]."""
+    middle = drawn.DRAWER_Y + scene.values["desk"][1]
+    inside = [scene.block(name)[1] for name in BLOCKS if name != carried and "drawer" in scene.touching(name)]
+    if not inside:
+        return middle + rng.uniform(-0.02, 0.02)
+    spots = middle + rng.uniform(-0.055, 0.055, 20)
+    return float(max(spots, key=lambda y: min(abs(y - other) for other in inside)))
 
 
 def _push(route: Route, scene: SceneState, rng: np.random.Generator, block: str, direction: float) -> None:
@@ -156,7 +174,7 @@ def _push(route: Route, scene: SceneState, rng: np.random.Generator, block: str,
     begin = pose[1] - direction * (reach + TIP_HALF_X + 0.022)
     if route.pose[2] < SAFE_Z - 0.05:
         _lift_off(route, SAFE_Z)
-    route.move(down_pose(np.array([x, begin, 0.11]), hand), TRAVEL_SPEED_M_S, gripper=PUSH_OPENING)
+    travel(route, down_pose(np.array([x, begin, 0.11]), hand), TRAVEL_SPEED_M_S, gripper=PUSH_OPENING)
     route.move(down_pose(np.array([x, begin, z]), hand), APPROACH_SPEED_M_S, freedom=0.25)
     end = pose[1] + direction * (PUSH_DISTANCE_M - min(half[:2]) - TIP_HALF_X)
     route.move(down_pose(np.array([x, end, z]), hand), PUSH_SPEED_M_S, freedom=0.15)

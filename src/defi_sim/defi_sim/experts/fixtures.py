@@ -5,11 +5,13 @@ Numbers come from the drawn scene (`defi_sim.scene`) and from the fingertips' si
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import numpy as np
 
+from defi_models.contract import FloatArray
 from defi_sim import scene as drawn
 from defi_sim.starts import down_pose
 from defi_sim.state import SceneState
@@ -21,7 +23,34 @@ Expert = Callable[[Route, SceneState, np.random.Generator], None]
 TIP_HALF_X, TIP_HALF_Y, TIP_BELOW = 0.00875, 0.0152, 0.0095
 TRAVEL_SPEED_M_S, APPROACH_SPEED_M_S, ACT_SPEED_M_S = 0.32, 0.22, 0.18
 SAFE_Z = 0.235
+# Middle of what the last joint can do, -2.1 .. 3.6 relative to the direction from the base.
+WRIST_MIDDLE_RAD, LONG_TURN_RAD = 0.75, 0.9 * math.pi
 BAR_HALF_X, HANDLE_HALF_Y, PADDLE_HALF_X = 0.009, 0.011, 0.007
+
+
+def travel(
+    route: Route, pose: FloatArray, speed_m_s: float, gripper: float | None = None, freedom: float = 1.0
+) -> None:
+    """A leg to a pose that points down, the way round that the last joint can go.
+
+    The shortest turn may lead it past its end, as after a block was turned. Then the hand turns half of the long way
+    on the spot first.
+    """
+    begin, end = _wrist(route.pose), _wrist(pose)
+    if abs(end - begin) > LONG_TURN_RAD:
+        here = route.pose[:3]
+        route.move(down_pose(here, _bearing(here) + (begin + end) / 2), speed_m_s, freedom=min(freedom, 0.5))
+    route.move(pose, speed_m_s, gripper=gripper, freedom=freedom)
+
+
+def _bearing(position: FloatArray) -> float:
+    return math.atan2(position[1], position[0])
+
+
+def _wrist(pose: FloatArray) -> float:
+    """How far the last joint is turned at a pose that points down, relative to the direction from the base [rad]."""
+    yaw = 2.0 * math.atan2(pose[4], pose[3]) - _bearing(pose[:3])
+    return WRIST_MIDDLE_RAD + math.remainder(yaw - WRIST_MIDDLE_RAD, math.tau)
 
 
 def approach(route: Route, x: float, y: float, z: float, rng: np.random.Generator) -> None:
@@ -32,7 +61,7 @@ def approach(route: Route, x: float, y: float, z: float, rng: np.random.Generato
         lifted = start.copy()
         lifted[2] = above
         route.move(lifted, APPROACH_SPEED_M_S, freedom=0.3)
-    route.move(down_pose(np.array([x, y, above])), TRAVEL_SPEED_M_S, gripper=0.0, freedom=1.0)
+    travel(route, down_pose(np.array([x, y, above])), TRAVEL_SPEED_M_S, gripper=0.0)
     route.move(down_pose(np.array([x, y, z])), APPROACH_SPEED_M_S, freedom=0.5)
 
 

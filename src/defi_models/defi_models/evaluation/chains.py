@@ -1,0 +1,164 @@
+"""The project's long-horizon benchmark: chains of five tasks in unseen scenes, judged after every step.
+
+Protocol as in CALVIN (Mees et al. 2022): 360 steps of the policy for each task, success asked of the oracle after
+every step, the chain ends at its first failure, nothing is reset between its tasks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from defi_models.contract import NS_PER_S, ConfigError, Policy
+from defi_models.evaluation.clip import Clip
+from defi_models.evaluation.rollout import Rollout, Timing, add_timing_arguments, timing_of
+from defi_models.evaluation.score import ChainRun, ChainScore, print_score
+from defi_models.inference.load import BACKENDS, load_policy, read_spec
+from defi_sim.chains import Chain, draw_chain
+from defi_sim.style import SPLITS
+from defi_sim.tasks import TASKS, Task
+from defi_sim.world import World
+
+STEPS_PER_TASK = 360
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Which chains, and how the policy is served.
+
+    Attributes:
+        policy: A shipped name, "scripted", or a checkpoint folder.
+        seed: Of the chains.
+        split: Whose scenes.
+        timing: How the policy is served; its timeout is not used.
+        steps: Of the policy, for one task.
+        video: Folder for videos of failed tasks; None for none.
+        backend: What runs the policy, see `load_policy`.
+    """
+
+    policy: str
+    seed: int = 0
+    split: str = "test"
+    timing: Timing = field(default_factory=Timing)
+    steps: int = STEPS_PER_TASK
+    video: Path | None = None
+    backend: str = "torch"
+
+
+def run_chains(benchmark: Benchmark, chains: int, jobs: int, progress: Callable[[ChainRun], None]) -> list[ChainRun]:
+    """Runs chains 0 .. `chains` - 1 in `jobs` processes; `progress` is told each as it ends.
+
+    Raises:
+        CheckpointError: there is no such policy.
+        ConfigError: there is no such split.
+    """
+    runs = []
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(min(jobs, chains), _open, (benchmark,)) as pool:
+        for run in pool.imap_unordered(_run_numbered, range(chains)):
+            progress(run)
+            runs.append(run)
+    return sorted(runs, key=lambda run: run.index)
+
+
+_opened: tuple[Benchmark, World, Policy] | None = None  # one a worker process
+
+
+def _open(benchmark: Benchmark) -> None:
+    global _opened  # noqa: PLW0603  set once, by the pool's initializer
+    _opened = benchmark, World(), load_policy(benchmark.policy, backend=benchmark.backend, threads=1)
+
+
+def _run_numbered(index: int) -> ChainRun:
+    assert _opened is not None, "the pool's initializer opens it"
+    benchmark, world, policy = _opened
+    return run_chain(world, policy, draw_chain(benchmark.seed, index, benchmark.split), index, benchmark)
+
+
+def run_chain(world: World, policy: Policy, chain: Chain, index: int, benchmark: Benchmark) -> ChainRun:
+    """Lets a policy do the tasks of one chain until one fails."""
+    began = time.perf_counter()
+    world.begin(chain.start, chain.style)
+    rollout = Rollout(world, policy, benchmark.timing)
+    took: list[int] = []
+    for place, name in enumerate(chain.tasks):
+        clip = Clip(f"{place + 1}/{len(chain.tasks)} {TASKS[name].instructions[0]}") if benchmark.video else None
+        steps = _run_task(world, rollout, TASKS[name], benchmark.steps, policy.spec.step_ns, clip)
+        if steps is None:
+            if clip is not None and benchmark.video is not None:
+                clip.save(benchmark.video / f"chain_{index:04d}_{place + 1}_{name}.mp4", policy.spec.step_ns / NS_PER_S)
+            break
+        took.append(steps)
+    return ChainRun(index, chain.tasks, tuple(took), time.perf_counter() - began)
+
+
+def _run_task(world: World, rollout: Rollout, task: Task, steps: int, step_ns: int, clip: Clip | None) -> int | None:
+    """The steps one task took from the world's present state, or None when it failed."""
+    start = world.scene()
+
+    def done() -> bool:
+        if clip is not None:
+            clip.add(world.look())
+        return task.success(start, world.scene())
+
+    return rollout.run(task.instructions[0], done, steps, step_ns)
+
+
+class Chains:
+    """Judges a policy on chains of tasks."""
+
+    help = "chains of five tasks in unseen scenes, as the long-horizon benchmark of CALVIN"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declares the options."""
+        parser.add_argument("--policy", default="nano", help="a shipped policy, `scripted`, or a checkpoint folder")
+        parser.add_argument("--backend", default="torch", choices=BACKENDS, help="what runs the policy")
+        parser.add_argument("--chains", type=int, default=200, help="how many chains")
+        parser.add_argument("--seed", type=int, default=0, help="of the benchmark: the same seed, the same chains")
+        parser.add_argument("--split", default="test", choices=list(SPLITS), help="whose scenes")
+        parser.add_argument("--jobs", type=int, default=2, help="processes")
+        add_timing_arguments(parser)
+        parser.add_argument("--steps", type=int, default=STEPS_PER_TASK, help="of the policy, for one task")
+        parser.add_argument("--video", type=Path, default=None, help="folder for videos of failed tasks (.mp4)")
+        parser.add_argument("--json", type=Path, default=None, help="where to write the score")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Runs the chains and prints the table.
+
+        Raises:
+            CheckpointError: there is no such policy.
+            ConfigError: a number is out of range.
+        """
+        for name in ("chains", "jobs", "steps"):
+            if getattr(args, name) < 1:
+                raise ConfigError(f"--{name}: got {getattr(args, name)}, expected at least 1")
+        read_spec(args.policy)
+        benchmark = Benchmark(args.policy, args.seed, args.split, timing_of(args), args.steps, args.video, args.backend)
+        began, finished = time.monotonic(), []
+
+        def progress(run: ChainRun) -> None:
+            finished.append(run.length)
+            minutes = (time.monotonic() - began) / 60
+            sys.stdout.write(
+                f"chain {run.index}: {run.length}/{len(run.tasks)}, {run.wall_s:.0f} s; "
+                f"{len(finished)}/{args.chains}, average {sum(finished) / len(finished):.2f}, {minutes:.1f} min\n"
+            )
+            sys.stdout.flush()
+
+        score = ChainScore(run_chains(benchmark, args.chains, args.jobs, progress))
+        print_score(score, {"policy": args.policy, "seed": str(args.seed), "scenes": args.split})
+        if args.json:
+            facts = {"policy": args.policy, "split": args.split, "steps_per_task": args.steps}
+            args.json.write_text(
+                json.dumps(
+                    score.to_mapping(args.seed) | facts | {"latency_s": args.latency_s, "replan_s": args.replan_s},
+                    indent=1,
+                )
+            )
+        return 0

@@ -1,0 +1,76 @@
+"""`defi eval tasks`: single tasks from seeded starts, in the scenes that demonstrations are drawn from."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import multiprocessing
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from defi_models.evaluation.interval import wilson_interval
+from defi_models.evaluation.rollout import Attempt, Timing, add_timing_arguments, attempt, timing_of
+from defi_models.inference.load import load_policy, read_spec
+from defi_sim.tasks import chosen_tasks
+from defi_sim.world import World
+
+
+def judge(policy: str, jobs: Sequence[tuple[str, int]], timing: Timing, threads: int = 1) -> list[Attempt]:
+    """Attempts each (task, seed) of `jobs` in turn, in one world."""
+    loaded = load_policy(policy, threads=threads)
+    with World() as world:
+        return [attempt(world, loaded, task, seed, timing) for task, seed in jobs]
+
+
+class Tasks:
+    """Judges a policy on single tasks."""
+
+    help = "single tasks from seeded starts"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declares the options."""
+        parser.add_argument("--policy", default="nano", help="a shipped policy, `scripted`, or a checkpoint folder")
+        parser.add_argument("--tasks", nargs="+", default=None, help="names of tasks or groups; default: all")
+        parser.add_argument("--episodes", type=int, default=40, help="attempts in all, tasks in turn")
+        parser.add_argument("--seed", type=int, default=0, help="of the first attempt; each has its own")
+        parser.add_argument("--jobs", type=int, default=2, help="processes")
+        add_timing_arguments(parser)
+        parser.add_argument("--timeout-s", type=float, default=Timing().timeout_s, help="of an attempt [s]")
+        parser.add_argument("--json", type=Path, default=None, help="where to write the attempts")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Runs the attempts and prints a table.
+
+        Raises:
+            TaskError: a task is unknown.
+            CheckpointError: there is no such policy.
+        """
+        read_spec(args.policy)
+        names = [task.name for task in chosen_tasks(args.tasks)]
+        jobs = [(names[i % len(names)], args.seed + i) for i in range(args.episodes)]
+        timing = timing_of(args, timeout_s=args.timeout_s)
+        shares = [(args.policy, jobs[i :: args.jobs], timing) for i in range(args.jobs)]
+        with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
+            attempts = [one for share in pool.starmap(judge, shares) for one in share]
+        report(attempts, names)
+        if args.json:
+            args.json.write_text(
+                json.dumps({"policy": args.policy, "attempts": [asdict(a) for a in attempts]}, indent=1)
+            )
+        return 0
+
+
+def report(attempts: Sequence[Attempt], names: Sequence[str]) -> None:
+    """Prints success, its 95 % interval and the mean duration of successes, for each task and in all."""
+    for name in [*names, ""]:
+        mine = [a for a in attempts if name in ("", a.task)]
+        won = [a for a in mine if a.success]
+        low, high = wilson_interval(len(won), len(mine))
+        seconds = sum(a.duration_s for a in won) / len(won) if won else math.nan
+        sys.stdout.write(
+            f"{name or 'all':<24}{len(won):>4}/{len(mine):<4} {len(won) / max(1, len(mine)):>6.1%}"
+            f"  [{low:.1%}, {high:.1%}]  {seconds:.1f} s\n"
+        )

@@ -1,0 +1,85 @@
+import json
+from pathlib import Path
+
+import cv2
+import pytest
+
+from defi_models.cli import main
+from defi_models.contract import ActionChunk, ConfigError, Imagination, Proprioception
+from defi_models.evaluation.chains import Benchmark, run_chain
+from defi_models.evaluation.rollout import Rollout, Timing
+from defi_models.inference.scripted_policy import ScriptedPolicy
+from defi_sim.chains import draw_chain
+from defi_sim.world import World
+
+
+class Frozen(ScriptedPolicy):
+    """Stays where it is."""
+
+    def act(
+        self, imagination: Imagination, proprioception: Proprioception, promised: ActionChunk | None = None
+    ) -> ActionChunk:
+        chunk = super().act(imagination, proprioception)
+        here = chunk.targets.copy()
+        here[:] = proprioception.ee_pose
+        return ActionChunk(chunk.start_ns, chunk.step_ns, chunk.space, here, 0 * chunk.gripper, chunk.arm)
+
+
+def test_experts_do_whole_chains_in_unseen_scenes():
+    with World() as world:
+        runs = [run_chain(world, ScriptedPolicy(), draw_chain(3, i), i, Benchmark("scripted")) for i in range(3)]
+    assert [run.length for run in runs] == [5, 5, 5]
+    assert all(0 < steps <= 360 for run in runs for steps in run.steps)
+
+
+def test_a_chain_ends_at_its_first_failure_and_leaves_a_video_of_it(tmp_path: Path):
+    benchmark = Benchmark("frozen", steps=4, video=tmp_path)
+    chain = draw_chain(3, 0)
+    with World() as world:
+        run = run_chain(world, Frozen(), chain, 0, benchmark)
+    assert run.length == 0
+    (path,) = tmp_path.iterdir()
+    assert path.name == f"chain_0000_1_{chain.tasks[0]}.mp4"
+    video = cv2.VideoCapture(str(path))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 4
+    seen, frame = video.read()
+    assert seen
+    assert frame[2].mean() < 60  # a black bar
+    assert frame[:20].max() > 150  # with white words
+
+
+def test_success_is_asked_for_after_every_step_of_the_policy():
+    with World() as world:
+        world.reset(0)
+        asked = []
+        rollout = Rollout(world, ScriptedPolicy(), Timing())
+        took = rollout.run("open the drawer", lambda: bool(asked.append(world.time_ns) or len(asked) == 3), 5, 10**8)
+        assert took == 3
+        assert asked == [10**8, 2 * 10**8, 3 * 10**8]
+        with pytest.raises(ConfigError, match="step: got 15000000 ns, expected a multiple of the control period"):
+            rollout.run("open the drawer", lambda: True, 1, 15_000_000)
+
+
+@pytest.mark.slow
+def test_the_command_writes_the_score(tmp_path: Path, capsys: pytest.CaptureFixture):
+    out = tmp_path / "chains.json"
+    command = ["eval", "chains", "--policy", "scripted", "--chains", "2", "--seed", "5", "--jobs", "2"]
+    assert main([*command, "--json", str(out)]) == 0
+    score = json.loads(out.read_text())
+    assert (score["chains"], score["seed"], score["split"]) == (2, 5, "test")
+    assert set(score["success"]) == {"1", "2", "3", "4", "5"}
+    assert f"average length {score['average_length']:.3f} of 5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--chains", "0"), "--chains: got 0, expected at least 1"),
+        (("--jobs", "0"), "--jobs: got 0, expected at least 1"),
+        (("--replan-s", "0"), "--replan-s 0.0, expected 0 or more and more than 0"),
+        (("--policy", "nanno"), "no policy 'nanno'"),
+    ],
+)
+def test_bad_options_are_refused(option: tuple[str, str], message: str, capsys: pytest.CaptureFixture):
+    assert main(["eval", "chains", "--policy", "scripted", *option]) == 2
+    assert message in capsys.readouterr().err
