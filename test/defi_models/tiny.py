@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,20 @@ from defi_models.config import (
     AutoencoderConfig,
     DecoderConfig,
     DefiConfig,
+    DinoConfig,
     GfdmConfig,
     GidmConfig,
+    PretrainedTextConfig,
+    SvdAutoencoderConfig,
     TextConfig,
 )
 from defi_models.datasets.episodes import Episode, save_episode
 from defi_models.models.defi import ForwardHalf, InverseHalf
-from defi_models.training import parallel
+from defi_models.training import parallel, presets
 from defi_models.training.loop import Step, fit
 from defi_models.training.presets import Schedule
 from defi_models.transforms import Statistics
+from defi_models.words import CLIP_TOKENIZER, T5_TOKENIZER
 
 WORDS = ("close", "drawer", "open", "the")
 DOWN = np.array([0.4, 0.0, 0.3, 1.0, 0.0, 0.0, 0.0])
@@ -40,6 +45,66 @@ def tiny_config() -> DefiConfig:
         ),
         chunk_steps=5,
     )
+
+
+def tiny_base_config() -> DefiConfig:
+    """The paper's model with the same parts and every width small: SVD, CLIP, T5, DINOv2."""
+    base = presets.base(())
+    return replace(
+        base,
+        text=PretrainedTextConfig(
+            clip_vocabulary=300, clip_width=16, clip_depth=2, clip_heads=2,
+            t5_vocabulary=300, t5_max_words=24, t5_width=16, t5_depth=2, t5_heads=2,
+        ),
+        autoencoder=SvdAutoencoderConfig(channels=(32, 32, 32, 32), layers=1),
+        gfdm=replace(
+            base.gfdm, image_size=64, frames=6, channels=(32, 32, 64, 64), heads=(2, 2, 4, 4), layers=1,
+            text_width=32, id_width=16,
+        ),
+        gidm=replace(
+            base.gidm, width=16, depth=2, heads=2, code_width=8,
+            dino=DinoConfig(image_size=28, patch=14, table_size=28, width=16, depth=1, heads=2),
+        ),
+        decoder=replace(
+            base.decoder, width=16, heads=2, former_depth=2, former_queries=2, former_head_width=8, former_hidden=24,
+            language_hidden=24, encoder_depth=2, decoder_depth=2,
+        ),
+    )  # fmt: skip
+
+
+def tiny_tokenizers(folder: Path, config: PretrainedTextConfig) -> Path:
+    """Real tokenizer files that know some bytes and words, with the marks CLIP and T5 put."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    folder.mkdir(parents=True, exist_ok=True)
+    corpus = ["open the drawer", "close the drawer", "Take the red block", "push the sliding door to the left"]
+    clip = Tokenizer(models.BPE())
+    clip.pre_tokenizer, clip.decoder = pre_tokenizers.ByteLevel(), decoders.ByteLevel()
+    clip.train_from_iterator(
+        corpus,
+        trainers.BpeTrainer(
+            vocab_size=config.clip_vocabulary - 2,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    # CLIP's marks are its last two tokens.
+    fillers = [f"<filler{i}>" for i in range(config.clip_vocabulary - 2 - clip.get_vocab_size())]
+    clip.add_special_tokens([*fillers, "<|startoftext|>", "<|endoftext|>"])
+    begin, end = config.clip_vocabulary - 2, config.clip_vocabulary - 1
+    clip.post_processor = processors.TemplateProcessing(
+        single="<|startoftext|> $A <|endoftext|>",
+        special_tokens=[("<|startoftext|>", begin), ("<|endoftext|>", end)],
+    )
+    clip.save(str(folder / CLIP_TOKENIZER))
+    words = Tokenizer(models.WordLevel({}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.train_from_iterator(
+        corpus, trainers.WordLevelTrainer(special_tokens=["<pad>", "</s>", "<unk>"], show_progress=False)
+    )
+    words.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    words.save(str(folder / T5_TOKENIZER))
+    return folder
 
 
 def halves(config: DefiConfig, seed: int = 0) -> tuple[ForwardHalf, InverseHalf]:
@@ -92,15 +157,18 @@ def tiny_episodes(
     return folder
 
 
-def train_line(out: Path) -> None:
+def train_line(out: Path, accumulate: int = 1, threads: int = 1) -> None:
     """Fits a line; leaves weights and figures of this process in `out`. Here, because a spawned process imports it."""
+    torch.set_num_threads(threads)
     torch.manual_seed(0)
     module = torch.nn.Linear(4, 1)
 
     def loss(step: Step) -> tuple[torch.Tensor, dict[str, float]]:
-        x = torch.from_numpy(step.rng.normal(size=(8, 4))).float()
+        x = torch.from_numpy(step.rng.normal(size=(step.batch, 4))[step.own]).float() + 0.1 * step.normal(4)
         return (module(x).squeeze(-1) - x.sum(-1)).square().mean(), {"first": x[0, 0].item()}
 
-    figures = fit(module, loss, Schedule(40, 8, 0.1, ema=0.5), out / "run", seed=0, progress=lambda _: None)
+    schedule = Schedule(40, 8, 0.1, ema=0.5, accumulate=accumulate)
+    figures = fit(module, loss, schedule, out / "run", seed=0)
     tensors = {**module.state_dict(), "first": torch.tensor(figures["first"]), "loss": torch.tensor(figures["loss"])}
     save_file(tensors, str(out / f"{parallel.rank()}.safetensors"))
+

@@ -3,6 +3,8 @@
     <folder>/checkpoint.json     format, arm, model configuration, statistics, provenance, hash of each weight file
     <folder>/forward.safetensors GFDM: autoencoder, text encoder, backbone
     <folder>/inverse.safetensors GIDM, video former, action denoiser
+    <folder>/video.safetensors   what only generated video needs, where that is worth a file of its own (SVD)
+    <folder>/*.tokenizer.json    how text becomes tokens, where pretrained text encoders are used
 
 Weights are safetensors: nothing is ever unpickled. A folder is written beside its place and moved there whole.
 """
@@ -20,14 +22,15 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from defi_models.config import DefiConfig
-from defi_models.contract import CheckpointError, PolicySpec
+from defi_models.config import ADDED, DefiConfig
+from defi_models.contract import CheckpointError, ConfigError, PolicySpec
 from defi_models.transforms import Statistics
 
 T = TypeVar("T")
 FORMAT = 1
 FILE = "checkpoint.json"
-FORWARD, INVERSE = "forward.safetensors", "inverse.safetensors"
+FORWARD, INVERSE, VIDEO = "forward.safetensors", "inverse.safetensors", "video.safetensors"
+HASHED_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -60,18 +63,16 @@ class Checkpoint:
     def spec(self) -> PolicySpec:
         """What this checkpoint needs and gives as a policy."""
         config = self.config
-        cells = config.gfdm.image_size // config.autoencoder.stride // config.gfdm.patch
-        width = config.gfdm.width * len(config.gfdm.feature_blocks)
         return PolicySpec(
             name=self.name,
             fingerprint=self.fingerprint,
             arm=self.arm,
             cameras=config.cameras,
             image_size=(config.gfdm.image_size, config.gfdm.image_size),
-            space="ee_pose",
+            space="joint_positions" if config.action_encoding == "joint_positions" else "ee_pose",
             chunk_steps=config.chunk_steps,
             step_ns=config.step_ns,
-            feature_shape=(len(config.cameras), config.gfdm.frames, cells**2, width),
+            feature_shape=config.feature_shape,
             uses_proprioception=config.proprioception_width > 0,
         )
 
@@ -97,8 +98,12 @@ class Checkpoint:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Hex digest of a file, read in pieces: a GFDM's weights are gigabytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(HASHED_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -188,17 +193,30 @@ def build(kind: type[T], values: Any, where: str) -> T:
         raise CheckpointError(f"{where}: got {type(values).__name__} for {kind.__name__}, expected an object")
     hints = get_type_hints(kind)
     names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
-    unknown, missing = sorted(set(values) - set(names)), sorted(set(names) - set(values))
+    required = set(names) - ADDED.get(kind.__name__, frozenset())
+    unknown, missing = sorted(set(values) - set(names)), sorted(required - set(values))
     if unknown or missing:
         raise CheckpointError(
             f"{where}: {kind.__name__} has unknown keys {unknown} and misses {missing}; expected {names}"
         )
-    return kind(**{name: _value(hints[name], values[name], where) for name in names})
+    try:
+        return kind(**{name: _value(hints[name], values[name], where) for name in names if name in values})
+    except ConfigError as error:
+        raise CheckpointError(f"{where}: {error}") from error
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
     if get_origin(hint) is UnionType:
-        hint = next(arg for arg in get_args(hint) if arg is not type(None)) if value is not None else type(None)
+        hint = _choose(get_args(hint), value)
     if is_dataclass(hint) and isinstance(hint, type):
         return build(hint, value, where)
     return tuple(value) if isinstance(value, list) else value
+
+
+def _choose(hints: tuple[Any, ...], value: Any) -> Any:
+    """The member of a union that `value` is: of several dataclasses, the one with most of its keys."""
+    if value is None:
+        return type(None)
+    present = [hint for hint in hints if hint is not type(None)]
+    keys = set(value) if isinstance(value, dict) else set()
+    return max(present, key=lambda hint: len(keys & {f.name for f in fields(hint)}) if is_dataclass(hint) else 0)

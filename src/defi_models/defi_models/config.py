@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from defi_models.contract import ConfigError
+
+POSE_ACTION_WIDTH = 7  # translation 3, rotation 3, gripper 1
+ActionEncoding = Literal["relative_pose", "absolute_pose", "joint_positions", "accumulated_pose"]
+ACTION_ENCODINGS: tuple[ActionEncoding, ...] = get_args(ActionEncoding)
+
+
+# Fields that came later: a checkpoint without them gets their defaults, which keep it the model it was.
+ADDED: Mapping[str, frozenset[str]] = {
+    "GidmConfig": frozenset({"interleaved_positions", "dino"}),
+    "DecoderConfig": frozenset(
+        {"former_hidden", "language_hidden", "attention_dropout", "residual_dropout", "action_places", "initial_std"}
+    ),
+    "DefiConfig": frozenset({"action_encoding", "horizon_steps"}),
+}
 
 
 @dataclass(frozen=True)
@@ -25,6 +43,39 @@ class TextConfig:
 
 
 @dataclass(frozen=True)
+class PretrainedTextConfig:
+    """Sizes of the paper's frozen text encoders (defi-model 2.2, 3.1, 4.3); the numbers are those of the public weights.
+
+    CLIP reads the instruction for the GFDM and, pooled, for the action decoder; T5 reads it for the GIDM.
+
+    Attributes:
+        max_words: Tokens CLIP takes, with its two marks; shorter instructions are padded with the end mark.
+        clip_vocabulary: CLIP's tokens; the last one marks the end.
+        clip_positions: Places of CLIP's position table.
+        clip_width: Width of a CLIP word vector, and of the pooled one.
+        clip_depth: CLIP's layers.
+        clip_heads: CLIP's attention heads.
+        t5_vocabulary: T5's tokens.
+        t5_max_words: Longest instruction in T5 tokens; the mask hides what is not used.
+        t5_width: Width of a T5 word vector.
+        t5_depth: T5's layers.
+        t5_heads: T5's attention heads.
+    """
+
+    max_words: int = 20
+    clip_vocabulary: int = 49_408
+    clip_positions: int = 77
+    clip_width: int = 512
+    clip_depth: int = 12
+    clip_heads: int = 8
+    t5_vocabulary: int = 32_128
+    t5_max_words: int = 64
+    t5_width: int = 768
+    t5_depth: int = 12
+    t5_heads: int = 12
+
+
+@dataclass(frozen=True)
 class AutoencoderConfig:
     """Size of the autoencoder.
 
@@ -43,8 +94,30 @@ class AutoencoderConfig:
 
 
 @dataclass(frozen=True)
+class SvdAutoencoderConfig:
+    """Size of Stable Video Diffusion's autoencoder (defi-model 2.1).
+
+    Attributes:
+        channels: Channels at full, half, quarter, ... resolution; one halving between neighbours.
+        layers: Residual layers a resolution.
+        latent_channels: Channels of a latent.
+        latent_scale: Latents are multiplied by it.
+    """
+
+    channels: tuple[int, ...] = (128, 256, 512, 512)
+    layers: int = 2
+    latent_channels: int = 4
+    latent_scale: float = 0.18215
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the image per latent cell along an edge."""
+        return 2 ** (len(self.channels) - 1)
+
+
+@dataclass(frozen=True)
 class GfdmConfig:
-    """Size of the GFDM.
+    """Size of the GFDM on the small spatio-temporal transformer.
 
     Attributes:
         image_size: Height and width of a frame [px].
@@ -68,6 +141,77 @@ class GfdmConfig:
     feature_blocks: tuple[int, ...] = (2, 4)
     sigma_max: float = 700.0
 
+    @property
+    def feature_width(self) -> int:
+        """Width of a feature token: all feature blocks side by side."""
+        return self.width * len(self.feature_blocks)
+
+
+@dataclass(frozen=True)
+class SvdConfig:
+    """Size of the GFDM on Stable Video Diffusion's UNet (defi-model 2); features come from its first two up blocks.
+
+    Attributes:
+        image_size: Height and width of a frame [px].
+        frames: Frames of a clip; frame 0 is the present.
+        frame_steps: Time between frames, in steps of the data.
+        channels: Channels at each of the four resolutions.
+        heads: Attention heads at each.
+        layers: Residual layers a resolution (one more on the way up).
+        text_width: Width of the text the UNet attends to; CLIP's word vectors are repeated side by side to fill it.
+        id_width: Width of the embedding of each of the three ids below.
+        fps: First id, when features are taken or a clip is generated.
+        training_fps: First id in training.
+        motion: Second id; the third, the noise added to the image, is 0.
+        sigma_max: Largest noise level.
+    """
+
+    image_size: int = 256
+    frames: int = 16
+    frame_steps: int = 2
+    channels: tuple[int, int, int, int] = (320, 640, 1280, 1280)
+    heads: tuple[int, int, int, int] = (5, 10, 20, 20)
+    layers: int = 2
+    text_width: int = 1024
+    id_width: int = 256
+    fps: int = 4
+    training_fps: int = 7
+    motion: int = 127
+    sigma_max: float = 700.0
+
+    @property
+    def patch(self) -> int:
+        """Latent cells along the edge of a feature token: the second up block works at half the latents' resolution."""
+        return 2
+
+    @property
+    def feature_width(self) -> int:
+        """Width of a feature token: both up blocks side by side."""
+        return self.channels[3] + self.channels[2]
+
+
+@dataclass(frozen=True)
+class DinoConfig:
+    """Size of DINOv2 with registers, over whose features the GIDM is pretrained (defi-model 3.1).
+
+    Attributes:
+        image_size: Height and width of its input [px].
+        patch: Pixels along the edge of a patch.
+        table_size: Height and width its position table was made for [px].
+        width: Width of a patch feature.
+        depth: Layers.
+        heads: Attention heads.
+        registers: Register tokens.
+    """
+
+    image_size: int = 224
+    patch: int = 14
+    table_size: int = 518
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    registers: int = 4
+
 
 @dataclass(frozen=True)
 class GidmConfig:
@@ -80,6 +224,8 @@ class GidmConfig:
         queries: Latent action tokens between two frames.
         codes: Codebook entries.
         code_width: Width of a codebook entry.
+        interleaved_positions: Sines and cosines of a token's place alternate, as in UniVLA; else sines come first.
+        dino: What it is pretrained over; the GFDM's latents if absent.
     """
 
     width: int = 128
@@ -88,6 +234,8 @@ class GidmConfig:
     queries: int = 4
     codes: int = 16
     code_width: int = 32
+    interleaved_positions: bool = False
+    dino: DinoConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -102,13 +250,19 @@ class DecoderConfig:
         former_head_width: Width of a head in the video former's Perceiver attention.
         encoder_depth: Layers that mix the context.
         decoder_depth: Layers that denoise.
-        dropout: In the denoiser's feed-forward layers, in training only.
+        dropout: After the denoiser's feed-forward layers, in training only.
         causal_context: Action i sees context tokens 0..i only, as in the paper's code (defi-model 4.3).
         modulation_offset: 0 as in the paper's code, 1 as usual (defi-model 6.3, 2).
         sigma_min: Smallest noise level of sampling.
         sigma_max: Largest noise level of sampling.
         sampling_steps: DDIM steps.
         sigma_data: Standard deviation of normalised actions.
+        former_hidden: Width inside the video former's projection of features; `width` if absent.
+        language_hidden: Width inside the projection of the language token; `width` if absent.
+        attention_dropout: Of the denoiser's attention weights, in training only.
+        residual_dropout: After the denoiser's attention, in training only.
+        action_places: Whether actions carry a learned place.
+        initial_std: Standard deviation of the denoiser's initial weights, whose biases start at 0; torch's own if absent.
     """
 
     width: int = 128
@@ -125,6 +279,12 @@ class DecoderConfig:
     sigma_max: float = 80.0
     sampling_steps: int = 10
     sigma_data: float = 0.5
+    former_hidden: int | None = None
+    language_hidden: int | None = None
+    attention_dropout: float = 0.0
+    residual_dropout: float = 0.05
+    action_places: bool = True
+    initial_std: float | None = None
 
 
 @dataclass(frozen=True)
@@ -141,14 +301,18 @@ class DefiConfig:
         goal_frame: The imagined frame the GIDM compares with frame 0.
         chunk_steps: Actions of a chunk.
         step_ns: Time between actions [ns].
-        action_width: Numbers of one action: 3 translation, 3 rotation, 1 gripper.
+        action_width: Numbers of one action; see `action_encoding`.
         proprioception_width: Numbers of the arm's state given to the decoder; 0 for none, as in the paper.
+        action_encoding: What an action is. "relative_pose": translation, rotation vector and gripper, from the observed
+            pose. "absolute_pose": the same from the base. "joint_positions": one number a joint, and the gripper.
+            "accumulated_pose": CALVIN's steps of translation, Euler angles and gripper, each from the target before.
+        horizon_steps: Actions carried out before the next chunk is wanted; the whole chunk if absent.
     """
 
-    text: TextConfig
+    text: TextConfig | PretrainedTextConfig
     cameras: tuple[str, ...] = ("static", "wrist")
-    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
-    gfdm: GfdmConfig = field(default_factory=GfdmConfig)
+    autoencoder: AutoencoderConfig | SvdAutoencoderConfig = field(default_factory=AutoencoderConfig)
+    gfdm: GfdmConfig | SvdConfig = field(default_factory=GfdmConfig)
     gidm: GidmConfig = field(default_factory=GidmConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     goal_frame: int = 2
@@ -156,3 +320,34 @@ class DefiConfig:
     step_ns: int = 100_000_000
     action_width: int = 7
     proprioception_width: int = 10
+    action_encoding: ActionEncoding = "relative_pose"
+    horizon_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        stages = isinstance(self.autoencoder, SvdAutoencoderConfig), isinstance(self.gfdm, SvdConfig)
+        if stages[0] != stages[1]:
+            raise ConfigError(
+                f"model: got {type(self.gfdm).__name__} with {type(self.autoencoder).__name__}, "
+                "expected the GFDM and its autoencoder both from SVD or both small"
+            )
+        cell = self.autoencoder.stride * (8 if isinstance(self.gfdm, SvdConfig) else self.gfdm.patch)
+        if self.gfdm.image_size % cell:
+            raise ConfigError(f"model: got images of {self.gfdm.image_size} px, expected a multiple of {cell} px")
+        if not 0 < self.goal_frame < self.gfdm.frames:
+            raise ConfigError(f"model: got goal_frame {self.goal_frame}, expected 1..{self.gfdm.frames - 1}")
+        if self.action_encoding not in ACTION_ENCODINGS:
+            raise ConfigError(
+                f"model: got action_encoding {self.action_encoding!r}, expected one of {list(ACTION_ENCODINGS)}"
+            )
+        if self.action_encoding != "joint_positions" and self.action_width != POSE_ACTION_WIDTH:
+            raise ConfigError(
+                f"model: got {self.action_width} numbers an action, expected {POSE_ACTION_WIDTH} for {self.action_encoding}"
+            )
+        if self.horizon_steps is not None and not 1 <= self.horizon_steps <= self.chunk_steps:
+            raise ConfigError(f"model: got horizon_steps {self.horizon_steps}, expected 1..{self.chunk_steps}")
+
+    @property
+    def feature_shape(self) -> tuple[int, int, int, int]:
+        """(cameras, frames, tokens, feature width) of one observation."""
+        grid = self.gfdm.image_size // self.autoencoder.stride // self.gfdm.patch
+        return len(self.cameras), self.gfdm.frames, grid**2, self.gfdm.feature_width

@@ -11,7 +11,7 @@ from defi_models.models.decoder import ActionDenoiser
 from defi_models.models.defi import InverseInputs
 from defi_models.models.gidm import GidmPretraining, VectorQuantizer
 from defi_models.models.layers import Attention
-from defi_models.models.text import UNKNOWN, tokenize, vocabulary
+from defi_models.words import UNKNOWN, tokenize, vocabulary
 
 CONFIG = tiny_config()
 TEXT = "open the drawer"
@@ -42,7 +42,7 @@ def test_patches_and_head_are_each_others_layout(pair) -> None:
 
 def test_views_in_one_batch_equal_views_alone(pair) -> None:
     forward, _ = pair
-    words, mask = forward.gfdm.text(forward.gfdm.text.tokens([TEXT, "close the drawer"]))
+    words, mask, _ = forward.gfdm.text(forward.gfdm.text.tokens([TEXT, "close the drawer"]))
     latents = torch.randn(2, 2, *forward.gfdm.latent_shape)
     together = forward.from_latents(latents, words, mask)
     alone = forward.from_latents(latents[1:], words[1:], mask[1:])
@@ -51,7 +51,7 @@ def test_views_in_one_batch_equal_views_alone(pair) -> None:
 
 def test_imagined_frames_are_the_denoised_ones(pair) -> None:
     gfdm = pair[0].gfdm
-    words, mask = gfdm.text(gfdm.text.tokens([TEXT]))
+    words, mask, _ = gfdm.text(gfdm.text.tokens([TEXT]))
     image = torch.randn(1, *gfdm.latent_shape)
     sigma = torch.tensor([gfdm.config.sigma_max])
     noisy = gfdm.fixed_noise * (sigma**2 + 1).sqrt()
@@ -64,7 +64,7 @@ def test_the_instruction_changes_the_imagination(pair) -> None:
     forward, _ = pair
     latents = torch.randn(1, 2, *forward.gfdm.latent_shape)
     opened, closed = (
-        forward.from_latents(latents, *forward.gfdm.text(forward.gfdm.text.tokens([text])))
+        forward.from_latents(latents, *forward.gfdm.text(forward.gfdm.text.tokens([text]))[:2])
         for text in (TEXT, "close the drawer")
     )
     assert (opened - closed).abs().max() > 1e-4
@@ -94,7 +94,7 @@ def test_dead_codes_are_moved_onto_encoder_outputs() -> None:
 def test_padding_of_one_instruction_does_not_reach_another(pair) -> None:
     _, inverse = pair
     frames = torch.randn(2, 2, 4, CONFIG.gidm.width)
-    words, mask = inverse.text(inverse.text.tokens(["open", "close the open drawer"]))
+    words, mask, _ = inverse.text(inverse.text.tokens(["open", "close the open drawer"]))
     together = inverse.gidm(frames, words, mask)[0]
     torch.testing.assert_close(together[:1], inverse.gidm(frames[:1], words[:1], mask[:1])[0], atol=1e-5, rtol=1e-4)
 
@@ -111,7 +111,7 @@ def test_present_frame_never_sees_the_future(pair) -> None:
 
 def test_pretraining_rebuilds_patches_of_the_shape_it_was_given(pair) -> None:
     inverse = pair[1]
-    words, mask = inverse.text(inverse.text.tokens([TEXT]))
+    words, mask, _ = inverse.text(inverse.text.tokens([TEXT]))
     rebuilt, actions = GidmPretraining(inverse.gidm, 16)(torch.randn(1, 2, 4, 16), words, mask)
     assert rebuilt.shape == (1, 4, 16)
     assert actions.indices.shape == (1, CONFIG.gidm.queries)
@@ -131,7 +131,8 @@ def test_causal_context_hides_later_tokens_from_the_first_action() -> None:
 def test_sampling_ends_where_denoising_at_the_last_level_says(pair) -> None:
     inverse = pair[1]
     denoiser: ActionDenoiser = inverse.denoiser
-    context = denoiser.encode(inverse.context(inverse_inputs(pair))[0])
+    inputs = inverse_inputs(pair)
+    context = denoiser.read(inverse.context(inputs.features, *inverse.text(inputs.words), inputs.proprioception)[0])
     noise = torch.randn(2, CONFIG.chunk_steps, CONFIG.action_width)
     with torch.no_grad():
         found = denoiser.sample(context, noise)
@@ -156,7 +157,8 @@ def test_a_perfect_network_gives_zero_loss_at_its_target(pair) -> None:
 def test_every_weight_of_both_halves_is_used(pair) -> None:
     forward, inverse = pair
     inputs = inverse_inputs(pair)
-    inverse.loss(inputs, torch.randn(2, CONFIG.chunk_steps, CONFIG.action_width)).backward()
+    actions, noise = torch.randn(2, 2, CONFIG.chunk_steps, CONFIG.action_width)
+    inverse.loss(inputs, actions, torch.rand(2), noise).backward()
     unused = [name for name, p in inverse.named_parameters() if p.grad is None]
     assert unused == []
     assert sum(p.numel() for p in forward.parameters()) > 0

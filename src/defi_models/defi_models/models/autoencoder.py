@@ -46,6 +46,10 @@ class Autoencoder(nn.Module):
         """Images in about -1..1, (N, 3, H, W), of scaled latents (N, C, h, w)."""
         return self.decoder(latents / self.latent_scale)
 
+    def decode_clips(self, latents: Tensor) -> Tensor:
+        """Images in about -1..1, (N, F, 3, H, W), of scaled latents (N, F, C, h, w)."""
+        return self.decode(latents.flatten(0, 1)).unflatten(0, latents.shape[:2])
+
 
 class Residual(nn.Module):
     """Norm, SiLU, 3x3 convolution, twice, around a residual."""

@@ -6,14 +6,21 @@ the actions of a chunk in EDM form, sampled with DDIM (defi-model 4.1 and 4.3, w
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from defi_models.config import DecoderConfig
-from defi_models.models.layers import Attention, FeedForward, modulate, projector, sinusoid
+from defi_models.models.layers import Attention, FeedForward, KeysValues, modulate, projector, sinusoid
+
+CENTRE, SPREAD = 0.5, 0.5  # of the log-logistic noise levels of training; they reach from this to sigma_max
+TRAINED_SIGMA_MIN = 1e-3  # (defi-model 4.3)
 
 
 class VideoFormer(nn.Module):
@@ -28,7 +35,7 @@ class VideoFormer(nn.Module):
     def __init__(self, config: DecoderConfig, frames: int, feature_width: int) -> None:
         super().__init__()
         width = config.width
-        self.goal_emb = projector(feature_width, width)
+        self.goal_emb = projector(feature_width, width, config.former_hidden)
         self.time_pos_emb = nn.Parameter(torch.zeros(frames, 1, width))
         self.latents = nn.Parameter(torch.randn(frames, config.former_queries, width))
         self.layers = nn.ModuleList(VideoFormerLayer(config) for _ in range(config.former_depth))
@@ -67,10 +74,23 @@ class VideoFormerLayer(nn.Module):
         return x + self.forward_layer(self.norm_forward(x))
 
 
+class Promise(NamedTuple):
+    """Actions that the arm was already promised.
+
+    Attributes:
+        actions: Normalised, (B, steps, action_width); rows of weight 0 are not read.
+        weight: How far each holds, 1 as it stands .. 0 not at all, (B, steps, 1).
+    """
+
+    actions: Tensor
+    weight: Tensor
+
+
 class ActionDenoiser(nn.Module):
     """A diffusion transformer over the actions of a chunk.
 
-    The context is encoded once a chunk (`encode`) and does not depend on the noise, so sampling re-runs the decoder only.
+    The context does not depend on the noise: it is mixed and projected once a chunk (`read`), and each step of sampling
+    runs the decoder alone.
 
     Args:
         config: Its size.
@@ -86,47 +106,65 @@ class ActionDenoiser(nn.Module):
         self.encoder = nn.ModuleList(ContextLayer(config) for _ in range(config.encoder_depth))
         self.encoder_norm = nn.LayerNorm(width, bias=False)
         self.action_emb = nn.Linear(action_width, width)
-        self.place = nn.Parameter(torch.zeros(steps, width))
+        self.place = nn.Parameter(torch.zeros(steps, width)) if config.action_places else None
         self.sigma_emb = nn.Sequential(nn.Linear(width, 2 * width), nn.Mish(), nn.Linear(2 * width, width))
         self.decoder = nn.ModuleList(ActionLayer(config) for _ in range(config.decoder_depth))
         self.decoder_norm = nn.LayerNorm(width, bias=False)
         self.action_pred = nn.Linear(width, action_width)
+        if config.initial_std is not None:
+            self.apply(self._initialise)
 
-    def encode(self, context: Tensor) -> Tensor:
-        """Mixes the context tokens (B, tokens, width)."""
+    def read(self, context: Tensor) -> list[KeysValues]:
+        """Mixes the context tokens (B, tokens, width) and projects them for each layer of the decoder."""
         for layer in self.encoder:
             context = layer(context)
-        return self.encoder_norm(context)
+        context = self.encoder_norm(context)
+        return [cast(ActionLayer, layer).cross.project(context) for layer in self.decoder]
 
-    def denoise(self, noisy: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
-        """Clean actions that `noisy` (B, steps, action_width) at level `sigma` (B,) may come from, given the encoded context."""
+    def denoise(self, noisy: Tensor, sigma: Tensor, context: Sequence[KeysValues]) -> Tensor:
+        """Clean actions that `noisy` (B, steps, action_width) at level `sigma` (B,) may come from, given what was read."""
         c_skip, c_out, c_in = self._preconditioning(sigma)
         return c_skip * noisy + c_out * self._network(c_in * noisy, sigma, context)
 
-    def loss(self, actions: Tensor, context: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Mean squared error in the network's own output space, sigma log-logistic (defi-model 4.3)."""
-        count = actions.shape[0]
-        u = torch.rand(count, generator=generator).clamp(1e-4, 1 - 1e-4)
-        sigma = (math.log(0.5) + 0.5 * (u / (1 - u)).log()).exp().clamp(1e-3, self.config.sigma_max).to(actions)
-        noise = torch.randn(actions.shape, generator=generator).to(actions)
+    def loss(self, actions: Tensor, context: Tensor, uniform: Tensor, noise: Tensor) -> Tensor:
+        """Mean squared error in the network's own output space, sigma log-logistic (defi-model 4.3).
+
+        Args:
+            actions: Normalised, (B, steps, action_width).
+            context: Context tokens, (B, tokens, width).
+            uniform: A number in 0..1 each, which chooses the noise level, (B,).
+            noise: Unit noise of the shape of `actions`.
+        """
+        lowest, highest = (1 / (1 + (CENTRE / s) ** (1 / SPREAD)) for s in (TRAINED_SIGMA_MIN, self.config.sigma_max))
+        u = lowest + (highest - lowest) * uniform
+        sigma = (math.log(CENTRE) + SPREAD * torch.logit(u)).exp().to(actions)
         c_skip, c_out, c_in = self._preconditioning(sigma)
         noisy = actions + sigma[:, None, None] * noise
         target = (actions - c_skip * noisy) / c_out
-        return F.mse_loss(self._network(c_in * noisy, sigma, self.encode(context)), target)
+        return F.mse_loss(self._network(c_in * noisy, sigma, self.read(context)), target)
 
-    def sample(self, context: Tensor, noise: Tensor) -> Tensor:
-        """Actions (B, steps, action_width) by DDIM from unit `noise` of that shape; `context` is encoded already."""
-        sigmas = torch.logspace(
-            math.log10(self.config.sigma_max), math.log10(self.config.sigma_min), self.config.sampling_steps
-        )
+    def sample(self, context: Sequence[KeysValues], noise: Tensor, promised: Promise | None = None) -> Tensor:
+        """Actions (B, steps, action_width) by DDIM from unit `noise` of that shape.
+
+        Promised actions are put in place of the estimate at every step, so that the others are denoised beside them and
+        continue them (in-painting; Black et al. 2025, "Real-Time Execution of Action Chunking Flow Policies", for why).
+        """
+        sigmas = np.geomspace(self.config.sigma_max, self.config.sigma_min, self.config.sampling_steps).tolist()
         x = noise * self.config.sigma_max
-        for i, sigma in enumerate(sigmas.tolist()):
+        clean = x
+        for sigma, following in itertools.zip_longest(sigmas, sigmas[1:]):
             clean = self.denoise(x, x.new_full((len(x),), sigma), context)
-            if i + 1 == len(sigmas):
-                return clean
-            following = sigmas[i + 1].item()
-            x = (following / sigma) * x + (1 - following / sigma) * clean
-        return x
+            if promised is not None:
+                clean = clean + promised.weight * (promised.actions - clean)
+            if following is not None:
+                x = (following / sigma) * x + (1 - following / sigma) * clean
+        return clean
+
+    def _initialise(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=self.config.initial_std or 0.0)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
     def _preconditioning(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         s = sigma[:, None, None]
@@ -134,12 +172,19 @@ class ActionDenoiser(nn.Module):
         total = s**2 + data**2
         return data**2 / total, s * data / total.sqrt(), 1 / total.sqrt()
 
-    def _network(self, x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
+    def _network(self, x: Tensor, sigma: Tensor, context: Sequence[KeysValues]) -> Tensor:
         condition = self.sigma_emb(sinusoid(sigma.log() / 4, self.config.width))[:, None]
-        x = self.action_emb(x) + self.place  # (B, steps, width)
-        for layer in self.decoder:
-            x = layer(x, context, condition)
+        x = self.action_emb(x)  # (B, steps, width)
+        if self.place is not None:
+            x = x + self.place
+        for layer, read in zip(self.decoder, context, strict=True):
+            x = layer(x, read, condition)
         return self.action_pred(self.decoder_norm(x))
+
+
+def denoiser_attention(config: DecoderConfig) -> Attention:
+    """Attention as the denoiser has it everywhere."""
+    return Attention(config.width, config.heads, qkv_bias=True, out_bias=False, dropout=config.attention_dropout)
 
 
 class ContextLayer(nn.Module):
@@ -148,14 +193,15 @@ class ContextLayer(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(config.width, bias=False)
-        self.attention = Attention(config.width, config.heads, qkv_bias=True, out_bias=False)
+        self.attention = denoiser_attention(config)
         self.norm2 = nn.LayerNorm(config.width, bias=False)
         self.mlp = FeedForward(config.width, bias=False)
         self.dropout = nn.Dropout(config.dropout)
+        self.residual_dropout = nn.Dropout(config.residual_dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Keeps the shape (B, tokens, width)."""
-        x = x + self.dropout(self.attention(self.norm1(x)))
+        x = x + self.residual_dropout(self.attention(self.norm1(x)))
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 
@@ -167,20 +213,21 @@ class ActionLayer(nn.Module):
         width = config.width
         self.config = config
         self.norm1 = nn.LayerNorm(width, bias=False)
-        self.attention = Attention(width, config.heads, qkv_bias=True, out_bias=False)
+        self.attention = denoiser_attention(config)
         self.norm3 = nn.LayerNorm(width)
-        self.cross = Attention(width, config.heads, qkv_bias=True, out_bias=False)
+        self.cross = denoiser_attention(config)
         self.norm2 = nn.LayerNorm(width, bias=False)
         self.mlp = FeedForward(width, bias=False)
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
         self.dropout = nn.Dropout(config.dropout)
+        self.residual_dropout = nn.Dropout(config.residual_dropout)
 
-    def forward(self, x: Tensor, context: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: KeysValues, condition: Tensor) -> Tensor:
         """Keeps the shape (B, steps, width); `condition` (B, 1, width) is the embedded noise level."""
         offset = self.config.modulation_offset
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(condition).chunk(6, dim=-1)
         a = modulate(self.norm1(x), shift_a, scale_a, offset)
-        x = x + (offset + gate_a) * self.dropout(self.attention(a, causal=True))
-        x = x + self.cross(self.norm3(x), context, causal=self.config.causal_context)
+        x = x + (offset + gate_a) * self.residual_dropout(self.attention(a, causal=True))
+        x = x + self.residual_dropout(self.cross.attend(self.norm3(x), context, causal=self.config.causal_context))
         m = modulate(self.norm2(x), shift_m, scale_m, offset)
         return x + (offset + gate_m) * self.dropout(self.mlp(m))

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from defi_models.config import DefiConfig
-from defi_models.models.decoder import ActionDenoiser, VideoFormer
+from defi_models.models.decoder import ActionDenoiser, Promise, VideoFormer
 from defi_models.models.gfdm import Gfdm
 from defi_models.models.gidm import Gidm
 from defi_models.models.layers import projector
-from defi_models.models.text import TextEncoder
+from defi_models.models.text import text_encoder
 
 
 class InverseInputs(NamedTuple):
@@ -34,18 +34,22 @@ class InverseInputs(NamedTuple):
 
 
 class ForwardHalf(nn.Module):
-    """GFDM over all cameras: images and instruction to the features of the frames to come."""
+    """GFDM over all cameras: images and instruction to the features of the frames to come.
 
-    def __init__(self, config: DefiConfig) -> None:
+    Args:
+        config: The model.
+        video: Whether it shall also predict, for training and for video; a policy needs features only.
+    """
+
+    def __init__(self, config: DefiConfig, video: bool = False) -> None:
         super().__init__()
         self.config = config
-        self.gfdm = Gfdm(config.gfdm, config.autoencoder, config.text)
+        self.gfdm = Gfdm(config, video)
 
     @property
     def feature_shape(self) -> tuple[int, int, int, int]:
         """(cameras, frames, tokens, feature width) of one observation."""
-        gfdm = self.gfdm
-        return len(self.config.cameras), self.config.gfdm.frames, gfdm.tokens, gfdm.feature_width
+        return self.config.feature_shape
 
     def forward(self, images: Tensor, words: Tensor, mask: Tensor) -> Tensor:
         """Features (B, *feature_shape) of `images` (B, cameras, 3, H, W) in -1..1 and encoded words (B, L, width)."""
@@ -65,42 +69,69 @@ class ForwardHalf(nn.Module):
 class InverseHalf(nn.Module):
     """GIDM, video former and action denoiser: imagined features to actions."""
 
+    fixed_noise: Tensor
+
     def __init__(self, config: DefiConfig, feature_width: int) -> None:
         super().__init__()
         width = config.decoder.width
         self.config = config
-        self.text = TextEncoder(config.text)
+        self.text = text_encoder(config.text, inverse=True)
         self.goal_emb = projector(feature_width, config.gidm.width)
         self.time_pos_emb = nn.Parameter(torch.zeros(2, 1, config.gidm.width))
-        self.gidm = Gidm(config.gidm, config.text.width)
+        self.gidm = Gidm(config.gidm, self.text.width)
         self.video_former = VideoFormer(config.decoder, config.gfdm.frames, feature_width)
-        self.lang_emb = projector(config.text.width, width)
+        self.lang_emb = projector(self.text.pooled_width, width, config.decoder.language_hidden)
         self.tok_emb = nn.Linear(width, width)
         self.tok_emb_token = nn.Linear(config.gidm.width, width)
         self.proprio_emb = projector(config.proprioception_width, width) if config.proprioception_width else None
         self.denoiser = ActionDenoiser(config.decoder, config.action_width, config.chunk_steps)
+        # One draw of noise, kept: the same observation gives the same chunk.
+        shape = (1, config.chunk_steps, config.action_width)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0), device="cpu")
+        self.register_buffer("fixed_noise", noise, persistent=False)
 
-    def context(self, inputs: InverseInputs) -> tuple[Tensor, Tensor]:
-        """Context tokens [language | arm state | video | motion] (B, tokens, width), and the GIDM's codebook loss."""
-        features = inputs.features
-        words, mask = self.text(inputs.words)
-        pooled = (words * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    def context(
+        self, features: Tensor, words: Tensor, mask: Tensor, pooled: Tensor, proprioception: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Context tokens [language | arm state | video | motion] (B, tokens, width), and the GIDM's codebook loss.
+
+        Args:
+            features: GFDM features, (B, cameras, frames, tokens, feature width).
+            words: Word vectors of this half's own text encoder, (B, words, text width).
+            mask: True for real words, (B, words).
+            pooled: One vector an instruction, (B, pooled width).
+            proprioception: Normalised arm state, (B, proprioception_width).
+        """
         frames = features[:, 0, [0, self.config.goal_frame]]  # (B, 2, tokens, feature width)
         motion, actions = self.gidm(self.goal_emb(frames) + self.time_pos_emb, words, mask)
         video = self.video_former(features.transpose(1, 2).flatten(2, 3))  # cameras side by side in each frame
         tokens = [self.lang_emb(pooled)[:, None]]
         if self.proprio_emb is not None:
-            tokens.append(self.proprio_emb(inputs.proprioception)[:, None])
+            tokens.append(self.proprio_emb(proprioception)[:, None])
         return torch.cat([*tokens, self.tok_emb(video), self.tok_emb_token(motion)], dim=1), actions.loss
 
-    def loss(self, inputs: InverseInputs, actions: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Denoising loss + codebook losses for normalised `actions` (B, steps, action_width)."""
-        context, codebook_loss = self.context(inputs)
-        return self.denoiser.loss(actions, context, generator) + codebook_loss
+    def loss(self, inputs: InverseInputs, actions: Tensor, uniform: Tensor, noise: Tensor) -> Tensor:
+        """Denoising loss + codebook losses for normalised `actions`; see `ActionDenoiser.loss`."""
+        context, codebook_loss = self.context(inputs.features, *self.text(inputs.words), inputs.proprioception)
+        return self.denoiser.loss(actions, context, uniform, noise) + codebook_loss
 
     def forward(self, inputs: InverseInputs, noise: Tensor) -> Tensor:
         """Normalised actions (B, steps, action_width), sampled from unit `noise` of that shape."""
-        return self.denoiser.sample(self.denoiser.encode(self.context(inputs)[0]), noise)
+        return self.act(inputs.features, *self.text(inputs.words), inputs.proprioception, noise)
+
+    def act(
+        self,
+        features: Tensor,
+        words: Tensor,
+        mask: Tensor,
+        pooled: Tensor,
+        proprioception: Tensor,
+        noise: Tensor,
+        promised: Promise | None = None,
+    ) -> Tensor:
+        """The same from encoded words (see `context`), beside actions that were promised already."""
+        context, _ = self.context(features, words, mask, pooled, proprioception)
+        return self.denoiser.sample(self.denoiser.read(context), noise, promised)
 
 
 def count_parameters(modules: Sequence[nn.Module]) -> int:

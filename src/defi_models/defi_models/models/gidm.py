@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from defi_models.config import GidmConfig
-from defi_models.models.layers import Attention, FeedForward, sinusoid
+from defi_models.models.layers import Attention, FeedForward, interleaved_sinusoid, sinusoid
 
 
 class LatentActions(NamedTuple):
@@ -41,7 +41,9 @@ class VectorQuantizer(nn.Module):
 
     def forward(self, x: Tensor) -> LatentActions:
         """Quantises (B, queries, width)."""
-        indices = torch.cdist(x.flatten(0, 1), self.codebook.weight).argmin(-1).view(x.shape[:2])
+        codebook = self.codebook.weight
+        # |x - c|^2 without |x|^2, which is the same for every code c.
+        indices = (codebook.square().sum(-1) - 2 * x @ codebook.T).argmin(-1)
         z = self.codebook(indices)
         loss = F.mse_loss(z, x.detach()) + 0.25 * F.mse_loss(x, z.detach())
         return LatentActions(x + (z - x).detach(), indices, loss)
@@ -82,13 +84,14 @@ class Block(nn.Module):
 class Stem(nn.Module):
     """Norm, Linear, norm, then the position of each token within its frame."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, interleaved: bool) -> None:
         super().__init__()
+        self.embed = interleaved_sinusoid if interleaved else sinusoid
         self.body = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.LayerNorm(width))
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (..., tokens, width) to the same shape."""
-        return self.body(x) + sinusoid(torch.arange(x.shape[-2], device=x.device), x.shape[-1])
+        return self.body(x) + self.embed(torch.arange(x.shape[-2], device=x.device), x.shape[-1])
 
 
 class Gidm(nn.Module):
@@ -103,7 +106,7 @@ class Gidm(nn.Module):
         super().__init__()
         self.config = config
         self.action_latent = nn.Parameter(torch.empty(1, 1, config.queries, config.width).uniform_(-1, 1))
-        self.stem = Stem(config.width)
+        self.stem = Stem(config.width, config.interleaved_positions)
         self.blocks = nn.ModuleList(Block(config.width, config.heads, temporal=True) for _ in range(config.depth))
         self.lang_proj = nn.Linear(text_width, config.width)
         self.to_codebook = nn.Linear(config.width, config.code_width)
@@ -149,9 +152,10 @@ class GidmPretraining(nn.Module):
         super().__init__()
         width = gidm.config.width
         self.gidm = gidm
-        self.patch_in = nn.Linear(patch_width, width)
+        # As in the paper's code, patches that are as wide as tokens enter as they are.
+        self.patch_in = nn.Identity() if patch_width == width else nn.Linear(patch_width, width)
         self.patch_up = nn.Linear(patch_width, width)
-        self.stem = Stem(width)
+        self.stem = Stem(width, gidm.config.interleaved_positions)
         self.blocks = nn.ModuleList(Block(width, gidm.config.heads, temporal=False) for _ in range(gidm.config.depth))
         self.out = nn.Linear(width, patch_width)
 

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class KeysValues(NamedTuple):
+    """What attention reads, each (N, heads, K, head width)."""
+
+    keys: Tensor
+    values: Tensor
 
 
 class Attention(nn.Module):
@@ -18,14 +26,22 @@ class Attention(nn.Module):
         head_width: Width of one head; width / heads if absent.
         qkv_bias: Whether queries, keys and values have a bias.
         out_bias: Whether the output projection has one.
+        dropout: Of the attention weights, in training only.
     """
 
     def __init__(
-        self, width: int, heads: int, head_width: int | None = None, qkv_bias: bool = False, out_bias: bool = True
+        self,
+        width: int,
+        heads: int,
+        head_width: int | None = None,
+        qkv_bias: bool = False,
+        out_bias: bool = True,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         inner = heads * (head_width or width // heads)
         self.heads = heads
+        self.dropout = dropout
         self.to_q = nn.Linear(width, inner, bias=qkv_bias)
         self.to_k = nn.Linear(width, inner, bias=qkv_bias)
         self.to_v = nn.Linear(width, inner, bias=qkv_bias)
@@ -42,10 +58,19 @@ class Attention(nn.Module):
             mask: True where a key may be seen, (N, K).
             causal: Query i sees keys 0..i only (top-left triangle, also where Q != K).
         """
-        context = x if context is None else context
-        q, k, v = (self._split(t) for t in (self.to_q(x), self.to_k(context), self.to_v(context)))
+        return self.attend(x, self.project(x if context is None else context), mask, causal)
+
+    def project(self, context: Tensor) -> KeysValues:
+        """Keys and values of `context` (N, K, width), for queries that come more than once."""
+        return KeysValues(self._split(self.to_k(context)), self._split(self.to_v(context)))
+
+    def attend(self, x: Tensor, context: KeysValues, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+        """`forward` on a context that is projected already."""
+        q, k, v = self._split(self.to_q(x)), *context
         allowed = None if mask is None else mask[:, None, None, :]
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, is_causal=causal)  # (N, heads, Q, head width)
+        dropped = self.dropout if self.training else 0.0
+        # (N, heads, Q, head width)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=dropped, is_causal=causal)
         return self.to_out(y.transpose(1, 2).flatten(2))
 
     def _split(self, t: Tensor) -> Tensor:
@@ -74,9 +99,17 @@ def projector(width_in: int, width: int, hidden: int | None = None) -> nn.Sequen
 def sinusoid(positions: Tensor, width: int, max_period: float = 10_000.0) -> Tensor:
     """Sine-cosine embedding [sin | cos] of `positions` (...,) as (..., width)."""
     half = width // 2
-    frequencies = torch.exp(-math.log(max_period) * torch.arange(half, device=positions.device) / max(half - 1, 1))
+    places = torch.arange(half, device=positions.device, dtype=torch.float32)
+    frequencies = torch.exp(-math.log(max_period) * places / max(half - 1, 1))
     angles = positions[..., None].float() * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def interleaved_sinusoid(positions: Tensor, width: int, max_period: float = 10_000.0) -> Tensor:
+    """The embedding of Vaswani et al. 2017 (3.5), sines and cosines alternating, of `positions` (...,) as (..., width)."""
+    places = torch.arange(0, width, 2, device=positions.device, dtype=torch.float32)
+    angles = positions[..., None].float() * torch.exp(-math.log(max_period) * places / width)
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor, offset: float) -> Tensor:

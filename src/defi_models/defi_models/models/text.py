@@ -2,44 +2,60 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from defi_models.config import TextConfig
-from defi_models.contract import ContractError
+from defi_models.config import PretrainedTextConfig, TextConfig
+from defi_models.contract import ConfigError
 from defi_models.models.layers import Attention, FeedForward, sinusoid
+from defi_models.words import PADDING, tokenize
 
-PADDING, UNKNOWN = 0, 1
-
-
-def words_of(instruction: str) -> list[str]:
-    """The instruction's words in lower case, without punctuation."""
-    return re.findall(r"[a-z0-9']+", instruction.lower())
+if TYPE_CHECKING:
+    from defi_models.models.pretrained import ClipText, T5AndClipText
 
 
-def vocabulary(instructions: Iterable[str]) -> tuple[str, ...]:
-    """Every word of `instructions`, sorted."""
-    return tuple(sorted({word for instruction in instructions for word in words_of(instruction)}))
+class Language(NamedTuple):
+    """Encoded instructions.
+
+    Attributes:
+        words: Word vectors, (B, words, width).
+        mask: True for real words, (B, words).
+        pooled: One vector an instruction, (B, pooled width).
+    """
+
+    words: Tensor
+    mask: Tensor
+    pooled: Tensor
 
 
-def tokenize(instruction: str, config: TextConfig) -> list[int]:
-    """Token ids of an instruction, padded to `max_words`.
+@contextmanager
+def needs_base(what: str) -> Iterator[None]:
+    """Around imports of the packages that only the paper's model needs.
 
     Raises:
-        ContractError: it has no words, or more than the encoder takes.
+        ConfigError: they are not installed.
     """
-    words = words_of(instruction)
-    if not words:
-        raise ContractError(f"instruction: got {instruction!r}, expected at least one word")
-    if len(words) > config.max_words:
-        raise ContractError(
-            f"instruction: got {len(words)} words in {instruction!r}, expected at most {config.max_words}; say it shorter"
-        )
-    index = {word: i + 2 for i, word in enumerate(config.words)}
-    return [index.get(word, UNKNOWN) for word in words] + [PADDING] * (config.max_words - len(words))
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigError(
+            f"model: {what} needs diffusers and transformers, got {error}; `pip install -r requirements/base.txt`"
+        ) from error
+
+
+def text_encoder(
+    config: TextConfig | PretrainedTextConfig, inverse: bool = False
+) -> TextEncoder | ClipText | T5AndClipText:
+    """The text encoder of the forward half, or of the `inverse` one."""
+    if isinstance(config, TextConfig):
+        return TextEncoder(config)
+    with needs_base("a pretrained text encoder"):
+        from defi_models.models.pretrained import ClipText, T5AndClipText
+    return T5AndClipText(config) if inverse else ClipText(config)
 
 
 class TextEncoder(nn.Module):
@@ -48,6 +64,7 @@ class TextEncoder(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.config = config
+        self.width = self.pooled_width = config.width
         self.embedding = nn.Embedding(len(config.words) + 2, config.width)
         self.blocks = nn.ModuleList(TextBlock(config.width, config.heads) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
@@ -57,19 +74,15 @@ class TextEncoder(nn.Module):
         """Token ids, (B, max_words)."""
         return torch.tensor([tokenize(text, self.config) for text in instructions])
 
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Word vectors (B, max_words, width) and the mask of real words (B, max_words)."""
+    def forward(self, tokens: Tensor) -> Language:
+        """Word vectors (B, max_words, width), the mask of real words (B, max_words), and their mean (B, width)."""
         mask = tokens != PADDING
         positions = sinusoid(torch.arange(tokens.shape[1], device=tokens.device), self.config.width)
         x = self.embedding(tokens) + positions
         for block in self.blocks:
             x = block(x, mask)
-        return self.norm(x), mask
-
-    def pooled(self, tokens: Tensor) -> Tensor:
-        """One vector an instruction, (B, width): the mean over its words."""
-        x, mask = self(tokens)
-        return (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        words = self.norm(x)
+        return Language(words, mask, (words * mask[..., None]).sum(1) / mask.sum(1, keepdim=True))
 
 
 class TextBlock(nn.Module):
