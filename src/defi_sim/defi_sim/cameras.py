@@ -6,22 +6,14 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
-from ctypes.util import find_library
 from types import TracebackType
 
+import mujoco
 import numpy as np
 import numpy.typing as npt
 
 from defi_models.contract import ConfigError
-
-if sys.platform.startswith("linux") and "MUJOCO_GL" not in os.environ and not os.environ.get("DISPLAY"):
-    # MuJoCo reads it when it is imported; EGL is the quicker of the two that need no display.
-    os.environ["MUJOCO_GL"] = "egl" if find_library("EGL") or not find_library("OSMesa") else "osmesa"
-
-import mujoco
-
 from defi_sim.style import light_up
 
 CAMERAS = ("static", "wrist")

@@ -8,17 +8,15 @@ from __future__ import annotations
 import threading
 from types import TracebackType
 
+import mujoco
 import numpy as np
 import numpy.typing as npt
-
-from defi_sim.cameras import CAMERAS, CameraRig
-
-import mujoco  # isort: skip  after cameras, which chooses the OpenGL it will use
 
 from defi_models.contract import ContractError, FloatArray, frozen_array
 from defi_ros.control.kinematics import Kinematics
 from defi_sim import scene as drawn
 from defi_sim.arm import FINGER_TRAVEL_M
+from defi_sim.cameras import CAMERAS, CameraRig
 from defi_sim.description import ARM_JOINTS, FINGER_JOINTS, TIP_FRAME, robot_description
 from defi_sim.scene import BLOCKS, BUTTON_TRAVEL, DESK_FRONT_X, FIXTURE_JOINTS
 from defi_sim.starts import Start, at_start, draw_start, draw_start_for
