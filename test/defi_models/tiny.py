@@ -171,4 +171,3 @@ def train_line(out: Path, accumulate: int = 1, threads: int = 1) -> None:
     figures = fit(module, loss, schedule, out / "run", seed=0)
     tensors = {**module.state_dict(), "first": torch.tensor(figures["first"]), "loss": torch.tensor(figures["loss"])}
     save_file(tensors, str(out / f"{parallel.rank()}.safetensors"))
-

@@ -10,19 +10,57 @@ import torch
 from safetensors.torch import load_file
 from tiny import train_line
 
+from defi_models.contract import ConfigError
 from defi_models.training import parallel
+from defi_models.training.loop import TrainingError, check_shares
+from defi_models.training.presets import Schedule
+from defi_models.training.step import share
+
+
+def trained(folder: Path, **options) -> dict[str, torch.Tensor]:
+    folder.mkdir()
+    parallel.launch(1, partial(train_line, folder, **options))
+    return load_file(str(folder / "0.safetensors"))
 
 
 @pytest.mark.slow
-def test_two_processes_draw_other_data_and_end_with_the_same_weights(tmp_path: Path) -> None:
+def test_two_processes_get_the_weights_and_the_loss_of_one(tmp_path: Path) -> None:
+    alone = trained(tmp_path / "alone")
     parallel.launch(2, partial(train_line, tmp_path))
-    first, second = (load_file(str(tmp_path / f"{rank}.safetensors")) for rank in (0, 1))
-    torch.testing.assert_close(first["weight"], second["weight"], rtol=0, atol=0)
-    assert first["first"] != second["first"]
-    assert first["loss"] < 0.1
+    for rank in (0, 1):
+        torch.testing.assert_close(load_file(str(tmp_path / f"{rank}.safetensors")) | {"first": alone["first"]}, alone)
+    assert alone["loss"] < 0.2
+
+
+def test_accumulated_passes_get_the_weights_and_the_loss_of_one(tmp_path: Path) -> None:
+    alone = trained(tmp_path / "alone")
+    for passes in (2, 3):  # 8 samples are not a multiple of 3
+        parts = trained(tmp_path / f"{passes}", accumulate=passes)
+        torch.testing.assert_close(parts | {"first": alone["first"]}, alone)
+
+
+def test_shares_are_all_of_a_batch_and_differ_by_one_sample_at_most() -> None:
+    for batch, parts in ((8, 3), (7, 7), (48, 5)):
+        shares = [share(batch, part, parts) for part in range(parts)]
+        assert [n for s in shares for n in range(s.start, s.stop)] == list(range(batch))
+        assert {s.stop - s.start for s in shares} <= {batch // parts, batch // parts + 1}
+
+
+def test_a_batch_too_small_to_share_is_refused_with_both_numbers() -> None:
+    with pytest.raises(
+        TrainingError, match=r"got 2 samples for 1 processes x 4 accumulated passes, expected at least 4"
+    ):
+        check_shares(Schedule(steps=1, batch=2, learning_rate=1.0, accumulate=4))
+
+
+def test_half_precision_without_a_gpu_is_refused() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("has CUDA")
+    with pytest.raises(ConfigError, match="'fp16' without CUDA"):
+        parallel.engine("fp16")
 
 
 def test_one_process_needs_no_rendezvous(tmp_path: Path) -> None:
     parallel.launch(1, partial(train_line, tmp_path))
     assert (parallel.rank(), parallel.size()) == (0, 1)
-    assert load_file(str(tmp_path / "0.safetensors"))["loss"] < 0.1
+    assert load_file(str(tmp_path / "0.safetensors"))["loss"] < 0.2

@@ -49,36 +49,62 @@ class KilledError(Exception):
     """Stands for a kill between two steps."""
 
 
-def run_fit(out: Path, stop_at: int | None, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
+def run_fit(out: Path, stop_at: int | None, monkeypatch: pytest.MonkeyPatch) -> tuple[torch.Tensor, dict[str, float]]:
     monkeypatch.setattr("defi_models.training.loop.SAVE_EVERY_S", 0.0)
     torch.manual_seed(0)
     module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Dropout(0.5), torch.nn.Linear(3, 1))
+    counted = torch.zeros(())
+    module.register_buffer("counted", counted)
 
     def loss(step: Step) -> tuple[torch.Tensor, dict[str, float]]:
         if step.index == stop_at:
             raise KilledError
-        x = torch.from_numpy(step.rng.normal(size=(4, 3))).float() + torch.randn(4, 3, generator=step.generator)
-        return module(x).square().mean(), {}
+        counted.add_(step.count)
+        x = torch.from_numpy(step.rng.normal(size=(4, 3)))[step.own].float() + step.normal(3)
+        return module(x).square().mean(), {"counted": counted.item()}
 
-    fit(module, loss, SCHEDULE, out / "run", seed=3, progress=lambda _: None)
-    return torch.cat([p.flatten() for p in module.parameters()])
+    schedule = replace(SCHEDULE, steps=20, accumulate=2)
+    figures = fit(module, loss, schedule, out / "run", seed=3)
+    return torch.cat([p.flatten() for p in module.parameters()]), figures
 
 
 def test_a_killed_and_resumed_run_equals_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = run_fit(tmp_path / "a", None, monkeypatch)
+    whole, figures = run_fit(tmp_path / "a", None, monkeypatch)
+    for kill_at in (4, 19):  # the second within the last tenth, which the figures are of
+        with pytest.raises(KilledError):
+            run_fit(tmp_path / "b", kill_at, monkeypatch)
+        assert os.listdir(tmp_path / "b") == ["run.state"]
+        again, figures_again = run_fit(tmp_path / "b", None, monkeypatch)
+        torch.testing.assert_close(again, whole, rtol=0, atol=0)
+        assert figures_again == figures
+        assert os.listdir(tmp_path / "b") == []
+
+
+def test_state_of_another_model_is_refused_with_the_first_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(KilledError):
-        run_fit(tmp_path / "b", 4, monkeypatch)
-    assert (tmp_path / "b" / "run.state").exists()
-    torch.testing.assert_close(run_fit(tmp_path / "b", None, monkeypatch), whole, rtol=0, atol=0)
-    assert os.listdir(tmp_path / "b") == []
+        run_fit(tmp_path, 4, monkeypatch)
+    other = torch.nn.Linear(2, 1)
+    with pytest.raises(
+        TrainingError, match=r"belongs to another model: 6 weights differ, the first is weight\.0\.bias"
+    ):
+        fit(other, lambda _: (other.weight.sum(), {}), SCHEDULE, tmp_path / "run", seed=0)
+
+
+def test_half_written_state_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KilledError):
+        run_fit(tmp_path, 4, monkeypatch)
+    state = tmp_path / "run.state"
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(TrainingError, match=r"run\.state: cannot be read .* delete it to begin the stage anew"):
+        run_fit(tmp_path, None, monkeypatch)
 
 
 def test_loss_that_is_not_finite_stops_with_the_step(tmp_path: Path) -> None:
     module = torch.nn.Linear(1, 1)
     with pytest.raises(TrainingError, match="step 0: the loss is nan"):
-        fit(
-            module, lambda _: (module.weight.sum() * float("nan"), {}), SCHEDULE, tmp_path / "x", seed=0, progress=print
-        )
+        fit(module, lambda _: (module.weight.sum() * float("nan"), {}), SCHEDULE, tmp_path / "x", seed=0)
 
 
 def test_learning_rate_warms_up_and_ends_at_a_tenth() -> None:

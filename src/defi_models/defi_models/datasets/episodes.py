@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -23,15 +23,32 @@ class DatasetError(DefiError):
 
 
 @dataclass(frozen=True)
-class Episode:
-    """One demonstration, sampled at a fixed step; T samples.
+class Clip:
+    """What cameras saw, sampled at a fixed step; T samples. Action-free: an `Episode` also has the arm.
 
     Attributes:
-        task: Name of the task.
-        instructions: Sentences that ask for it; any of them fits.
-        success: Whether it did what was asked.
+        task: Name of the task; empty if unknown.
+        instructions: Sentences that ask for it; any of them fits. May be none.
         step_ns: Time between samples [ns].
         images: Camera -> uint8 RGB, (T, H, W, 3).
+    """
+
+    task: str
+    instructions: tuple[str, ...]
+    step_ns: int
+    images: Mapping[str, npt.NDArray[np.uint8]]
+
+    def __len__(self) -> int:
+        """Samples."""
+        return len(next(iter(self.images.values())))
+
+
+@dataclass(frozen=True)
+class Episode(Clip):
+    """One demonstration.
+
+    Attributes:
+        success: Whether it did what was asked.
         joint_positions: Measured, (T, joints) [rad].
         ee_pose: Measured pose of the tool centre point, (T, 7).
         gripper: Measured opening, (T,).
@@ -39,11 +56,7 @@ class Episode:
         target_gripper: Opening it was to have, (T,).
     """
 
-    task: str
-    instructions: tuple[str, ...]
     success: bool
-    step_ns: int
-    images: Mapping[str, npt.NDArray[np.uint8]]
     joint_positions: FloatArray
     ee_pose: FloatArray
     gripper: FloatArray
@@ -121,3 +134,45 @@ def _decode(buffer: npt.NDArray[np.uint8], sizes: npt.NDArray[np.int64]) -> npt.
 def load_episodes(folder: Path) -> Iterator[Episode]:
     """Every episode of a folder in order."""
     return (load_episode(path) for path in episode_files(folder))
+
+
+def thinned(episode: Episode, step_ns: int) -> Episode:
+    """Every n-th sample, so that they are `step_ns` apart.
+
+    Raises:
+        DatasetError: that is no multiple of the episode's own step.
+    """
+    every, rest = divmod(step_ns, episode.step_ns)
+    if rest or not every:
+        raise DatasetError(
+            f"got an episode sampled every {episode.step_ns} ns, expected {step_ns} ns or a whole part of it; "
+            f"`defi data sim --rate-hz {1e9 / step_ns:g}` makes such"
+        )
+    return replace(
+        episode,
+        step_ns=step_ns,
+        images={camera: images[::every] for camera, images in episode.images.items()},
+        **{name: getattr(episode, name)[::every] for name in _ARRAYS},
+    )
+
+
+class EpisodeSource:
+    """A folder of this project's own episodes, simulated or recorded."""
+
+    kind = "episodes of this project"
+
+    def __init__(self, folder: Path, renamed: Mapping[str, str]) -> None:
+        self.folder = folder
+        self._files = {path.name: path for path in episode_files(folder)}
+        self._renamed = renamed
+
+    def names(self) -> list[str]:
+        """Of the episodes, in order."""
+        return list(self._files)
+
+    def read(self, name: str, step_ns: int | None = None) -> Episode:
+        """See `Source.read`."""
+        episode = load_episode(self._files[name])
+        images = {self._renamed.get(camera, camera): found for camera, found in episode.images.items()}
+        episode = replace(episode, images=images)
+        return episode if step_ns in {None, episode.step_ns} else thinned(episode, int(step_ns or 0))

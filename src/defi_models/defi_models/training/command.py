@@ -1,17 +1,24 @@
-"""`defi train`: runs one stage or all of them."""
+"""`defi train`: runs one stage or all of them, in one process, in several, or as one of a cluster's."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from defi_models.contract import DefiError
+from defi_models.contract import ConfigError
 from defi_models.datasets.frames import Frames, open_frames
+from defi_models.datasets.mixture import mixed
 from defi_models.training.presets import PRESETS, STAGES, Preset, preset
+
+if TYPE_CHECKING:
+    from defi_models.training.watch import Bar
 
 
 class Train:
@@ -25,12 +32,37 @@ class Train:
             "stage", choices=[*STAGES, "all"], help="which stage; `all` runs those not yet done in order"
         )
         parser.add_argument("--preset", default="nano", help=f"one of {sorted(PRESETS)}")
-        parser.add_argument("--data", type=Path, required=True, help="folder of episodes, as `defi data sim` writes it")
+        parser.add_argument(
+            "--data",
+            nargs="+",
+            default=[],
+            metavar="FOLDER[=WEIGHT]",
+            help="demonstrations; a weight is the share of all samples drawn from it",
+        )
+        parser.add_argument(
+            "--video",
+            nargs="+",
+            default=[],
+            metavar="FOLDER[=WEIGHT]",
+            help="action-free data for the autoencoder, GFDM and GIDM stages: videos, or any dataset without its actions",
+        )
+        parser.add_argument(
+            "--camera",
+            action="append",
+            default=[],
+            metavar="WANTED=ITS_NAME",
+            help="which camera of the data is meant, where names differ; repeatable",
+        )
         parser.add_argument("--out", type=Path, required=True, help="folder of the run; <out>/checkpoint is the policy")
         parser.add_argument("--seed", type=int, default=0, help="of all randomness")
         parser.add_argument("--arm", default="franka_panda", help="the arm of the demonstrations")
         parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
         parser.add_argument("--processes", type=int, default=1, help="processes on this machine that train together")
+        parser.add_argument("--accumulate", type=int, default=0, help="passes a batch is computed in; 0: the preset's")
+        parser.add_argument(
+            "--precision", default="auto", choices=["auto", "no", "bf16", "fp16"], help="auto: bf16 on CUDA, else none"
+        )
+        parser.add_argument("--max-damaged", type=float, default=0.05, help="share of unreadable clips that is skipped")
 
     def run(self, args: argparse.Namespace) -> int:
         """Runs the stages asked for.
@@ -39,25 +71,72 @@ class Train:
             DefiError: the data or the run's folder lacks something.
         """
         chosen = preset(args.preset)
-        frames = open_data(args.data, chosen)
-        if frames.step_ns != chosen.model(()).step_ns:
-            step_ns = chosen.model(()).step_ns
-            raise DefiError(
-                f"{args.data}: got episodes sampled every {frames.step_ns} ns, expected {step_ns} ns "
-                f"for preset {chosen.name!r}; make them with `defi data sim --rate-hz {1e9 / step_ns:g}`"
-            )
-        args.out.mkdir(parents=True, exist_ok=True)
+        check_arguments(args)
         from defi_models.training import parallel  # torch takes seconds, and wrong input is told at once
 
+        if not parallel.is_member():
+            open_data(args, chosen)
         undone = [stage for stage in STAGES if not (args.out / f"{stage}.safetensors").exists()]
-        parallel.launch(args.processes, partial(_train, args, undone if args.stage == "all" else [args.stage]))
+        work = partial(_train, args, undone if args.stage == "all" else [args.stage])
+        if parallel.is_member():
+            work()
+        else:
+            parallel.launch(args.processes, work)
         return 0
 
 
-def open_data(folder: Path, chosen: Preset) -> Frames:
-    """The episodes of a folder as the preset's model sees them."""
+def check_arguments(args: argparse.Namespace) -> None:
+    """Refuses options that do not go together.
+
+    Raises:
+        ConfigError: so.
+    """
+    if not args.data and not args.video:
+        raise ConfigError("defi train: got no data, expected --data FOLDER (demonstrations) or --video FOLDER")
+    if not args.data and args.stage in {"policy", "all"}:
+        raise ConfigError(f"defi train {args.stage}: got only --video, expected demonstrations with --data FOLDER")
+    if args.out.is_file():
+        raise ConfigError(f"--out {args.out}: got a file, expected a folder")
+
+
+def open_data(args: argparse.Namespace, chosen: Preset) -> Frames:
+    """The data asked for, as the preset's model sees it.
+
+    Raises:
+        DatasetError: some is missing, damaged or does not fit the model.
+    """
     model = chosen.model(())
-    return open_frames(folder, model.cameras, model.gfdm.image_size)
+    renamed = {its: wanted for wanted, _, its in (text.partition("=") for text in args.camera)}
+    parts = []
+    for texts, video in ((args.data, False), (args.video, True)):
+        for text in texts:
+            folder, weight = weighted(text)
+            frames = open_frames(
+                folder,
+                model.cameras,
+                model.gfdm.image_size,
+                step_ns=model.step_ns,
+                video=video,
+                tolerated=args.max_damaged,
+                renamed=renamed,
+            )
+            parts.append((frames, weight))
+    return mixed(parts)
+
+
+def weighted(text: str) -> tuple[Path, float | None]:
+    """A folder and its weight, if it has one.
+
+    Raises:
+        ConfigError: the weight is no number.
+    """
+    folder, equals, weight = text.rpartition("=")
+    if not equals:
+        return Path(text), None
+    try:
+        return Path(folder), float(weight)
+    except ValueError as error:
+        raise ConfigError(f"data: got {text!r}, expected FOLDER or FOLDER=WEIGHT with a weight in 0..1") from error
 
 
 def _train(args: argparse.Namespace, stages: Sequence[str]) -> None:
@@ -68,8 +147,13 @@ def _train(args: argparse.Namespace, stages: Sequence[str]) -> None:
 
     if args.threads:
         torch.set_num_threads(args.threads)
+    parallel.join()
     chosen = preset(args.preset)
-    frames = open_data(args.data, chosen)
+    if args.accumulate:
+        schedules = {name: replace(one, accumulate=args.accumulate) for name, one in chosen.schedules.items()}
+        chosen = replace(chosen, schedules=schedules)
+    with parallel.first_alone():
+        frames = open_data(args, chosen)
     for stage in stages:
         start = time.monotonic()
 
@@ -78,6 +162,35 @@ def _train(args: argparse.Namespace, stages: Sequence[str]) -> None:
                 sys.stdout.write(f"{stage}: {line}\n")
                 sys.stdout.flush()
 
-        STAGE_FUNCTIONS[stage](Run(chosen, frames, args.out, args.seed, args.arm, progress))
+        with _bar(stage) as bar:
+            run = Run(chosen, frames, args.out, args.seed, args.arm, progress, bar, args.precision)
+            run.describe()
+            STAGE_FUNCTIONS[stage](run)
         parallel.barrier()
         progress(f"done in {(time.monotonic() - start) / 60:.1f} min")
+
+
+@contextlib.contextmanager
+def _bar(stage: str) -> Iterator[Bar | None]:
+    """A bar with the time left where the output is a terminal; None elsewhere."""
+    from defi_models.training import parallel
+
+    if not sys.stdout.isatty() or parallel.rank():
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn(stage),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns) as shown:
+        task = shown.add_task("", total=None)
+
+        def show(step: int, steps: int, figures: str) -> None:
+            shown.update(task, completed=step, total=steps, description=figures)
+
+        yield show

@@ -1,127 +1,191 @@
 """The one training loop: optimiser, schedule, averaged weights, resuming and progress; it knows no stage.
 
-All randomness of step n comes from the seed, n and the number of the process, so a run that was killed and resumed equals one that was not.
+All randomness of a step comes from the seed, the step and the sample, so a run that was killed and resumed equals one
+that was not, and many processes compute what one does (dropout aside, which differs by process).
 """
 
 from __future__ import annotations
 
-import json
-import logging
+import contextlib
 import math
-import os
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from defi_models.contract import DefiError
 from defi_models.training import parallel
 from defi_models.training.presets import Schedule
+from defi_models.training.state import State, TrainingError, forget
+from defi_models.training.step import Step, share
+from defi_models.training.watch import Watch, mean_figures
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+__all__ = ["Step", "TrainingError", "fit", "learning_rate"]
 SAVE_EVERY_S = 120.0
-REPORT_EVERY_STEPS = 50
+PICTURES = 10  # times a stage draws its pictures
 WARMUP_FRACTION, FINAL_FRACTION = 0.03, 0.1
-
-
-class TrainingError(DefiError):
-    """Training cannot go on."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """The randomness of one step.
-
-    Attributes:
-        index: Number of the step, from 0.
-        rng: For choosing data.
-        generator: For noise; both depend on the seed, the index and the process only.
-    """
-
-    index: int
-    rng: np.random.Generator
-    generator: torch.Generator
-
 
 LossFunction = Callable[[Step], tuple[Tensor, Mapping[str, float]]]
 
 
+class Objective(nn.Module):
+    """What is trained, with the loss as its forward pass: that is where distributed training hooks in.
+
+    Args:
+        module: What is trained.
+        loss: The loss and figures of one pass; calls `module`.
+    """
+
+    def __init__(self, module: nn.Module, loss: LossFunction) -> None:
+        super().__init__()
+        self.module = module
+        self.loss = loss
+
+    def forward(self, step: Step) -> tuple[Tensor, Mapping[str, float]]:
+        """The loss and the figures of one pass."""
+        return self.loss(step)
+
+
 def fit(
-    module: nn.Module, loss: LossFunction, schedule: Schedule, out: Path, *, seed: int, progress: Callable[[str], None]
+    module: nn.Module,
+    loss: LossFunction,
+    schedule: Schedule,
+    out: Path,
+    *,
+    seed: int,
+    watch: Watch | None = None,
+    precision: parallel.Precision = "auto",
+    unused: bool = False,
 ) -> dict[str, float]:
     """Trains `module` in place and leaves the averaged weights in it.
 
     Args:
         module: What is trained (parameters that need no gradient stay).
-        loss: The loss and figures of one step.
+        loss: The loss and figures of one pass, means over its samples.
         schedule: How long and how fast.
-        out: Where the state for resuming lies, `<out>.state` and `<out>.json`; removed at the end.
+        out: Where the state for resuming lies, `<out>.state`; removed at the end.
         seed: Of all randomness.
-        progress: Told one line at a time.
+        watch: Shows how it goes.
+        precision: Of the passes; weights and their average stay float32.
+        unused: Whether some parameters take no part in the loss.
 
     Returns:
         The figures averaged over the last tenth of the steps.
 
     Raises:
-        TrainingError: the loss is not finite.
+        TrainingError: the loss is not finite, the batch is too small to share, or the state on disk is another model's.
     """
-    parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    average = {name: p.detach().clone() for name, p in parameters.items()}
-    decayed = [p for p in parameters.values() if p.ndim >= 2]
-    others = [p for p in parameters.values() if p.ndim < 2]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": schedule.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=schedule.learning_rate,
-        betas=(0.9, 0.95),
-    )
-    first = _resume(out, parameters, average, optimizer)
-    history: list[Mapping[str, float]] = []
-    started = saved = time.monotonic()
+    check_shares(schedule)
+    watch = watch or Watch()
+    engine = parallel.engine(precision, unused=unused)
+    objective, optimizer = engine.prepare(Objective(module, loss), adamw(module, schedule))
+    state = State(module, optimizer, engine.scaler)
+    first, figures = state.resume(out)
+    history = deque(figures, maxlen=max(1, schedule.steps // 10))
+    saved = time.monotonic()
     module.train()
+    watch.begin(first, schedule.steps)
     for index in range(first, schedule.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(schedule, index)
-        torch.manual_seed(seed * 1_000_003 + index * parallel.size() + parallel.rank())  # dropout
-        value, figures = loss(_randomness(seed, index))
-        if not math.isfinite(value.item()):
-            raise TrainingError(
-                f"step {index}: the loss is {value.item()}; lower the learning rate ({schedule.learning_rate})"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        parallel.average_gradients(parameters.values())
-        torch.nn.utils.clip_grad_norm_(parameters.values(), schedule.gradient_norm)
+        history.append(_gradients(engine, objective, schedule, seed, index))
+        engine.clip_grad_norm_(state.parameters.values(), schedule.gradient_norm)
         optimizer.step()
-        decay = min(schedule.ema, (1 + index) / (10 + index))
-        with torch.no_grad():
-            for name, p in parameters.items():
-                average[name].lerp_(p, 1 - decay)
-        history.append({"loss": value.item(), **figures})
-        if (index + 1) % REPORT_EVERY_STEPS == 0 or index + 1 == schedule.steps:
-            progress(_line(history, index + 1, schedule.steps, (time.monotonic() - started) / (index + 1 - first)))
-        if parallel.rank() == 0 and time.monotonic() - saved > SAVE_EVERY_S:
-            _save(out, parameters, average, optimizer, index + 1)
+        optimizer.zero_grad(set_to_none=True)
+        if not engine.optimizer_step_was_skipped:
+            state.follow(schedule.ema, index)
+        watch.step(index + 1, history[-1])
+        if (index + 1) * PICTURES // schedule.steps != index * PICTURES // schedule.steps and not state.sharded:
+            _draw(module, watch, index + 1)
+        if _due(state, saved):
+            state.save(out, index + 1, history)
             saved = time.monotonic()
-    with torch.no_grad():
-        for name, p in parameters.items():
-            p.copy_(average[name])
+    watch.end()
+    state.settle()
     module.eval()
     parallel.barrier()
-    if parallel.rank() == 0:
-        for suffix in (".state", ".json"):
-            out.with_suffix(suffix).unlink(missing_ok=True)
-    return _mean(history[-max(1, schedule.steps // 10) :])
+    forget(out)
+    return mean_figures(history)
 
 
-def _randomness(seed: int, index: int) -> Step:
-    number = parallel.rank()
-    key = [seed, index, number] if number else [seed, index]
-    return Step(index, np.random.default_rng(key), torch.Generator().manual_seed(seed * 7919 + index + number * 10**9))
+def check_shares(schedule: Schedule) -> None:
+    """Refuses a batch with fewer samples than passes.
+
+    Raises:
+        TrainingError: so.
+    """
+    passes = parallel.size() * schedule.accumulate
+    if schedule.batch < passes:
+        raise TrainingError(
+            f"batch: got {schedule.batch} samples for {parallel.size()} processes x {schedule.accumulate} accumulated "
+            f"passes, expected at least {passes}; start fewer processes or give a larger batch"
+        )
+
+
+def adamw(module: nn.Module, schedule: Schedule) -> torch.optim.AdamW:
+    """AdamW over what is trained; vectors (biases, norms) are not decayed."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": schedule.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.95))
+
+
+def _gradients(
+    engine: Accelerator, objective: nn.Module, schedule: Schedule, seed: int, index: int
+) -> dict[str, float]:
+    """Leaves the gradients of one step in the module; the mean loss and figures over all processes and passes.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
+    processes, passes = parallel.size(), parallel.size() * schedule.accumulate
+    total: dict[str, float] = {}
+    sums = torch.zeros(0)
+    for part in range(schedule.accumulate):
+        own = share(schedule.batch, parallel.rank() * schedule.accumulate + part, passes)
+        step = Step(seed, index, schedule.batch, own, engine.device)
+        torch.manual_seed((seed * 1_000_003 + index) * passes + parallel.rank() * schedule.accumulate + part)  # dropout
+        last = part + 1 == schedule.accumulate
+        with contextlib.nullcontext() if last else engine.no_sync(objective):
+            value, figures = objective(step)
+            weight = step.count / schedule.batch  # of the mean over the whole batch
+            engine.backward(value * (weight * processes))  # gradients are averaged over processes, not summed
+        total = {"loss": float(value.detach()), **figures}
+        row = torch.tensor(list(total.values()), dtype=torch.float64) * weight
+        sums = row if part == 0 else sums + row
+    sums = parallel.sum_everywhere(sums.float().to(engine.device)).tolist()
+    mean = dict(zip(total, sums, strict=True))
+    if not math.isfinite(mean["loss"]):
+        raise TrainingError(
+            f"step {index}: the loss is {mean['loss']}; look for images that are not finite, or lower the learning "
+            f"rate ({schedule.learning_rate})"
+        )
+    return mean
+
+
+def _due(state: State, saved: float) -> bool:
+    """Whether this process has to save: the first one decides, and all of them where the state is spread over them."""
+    due = parallel.rank() == 0 and time.monotonic() - saved > SAVE_EVERY_S
+    if not state.sharded:
+        return due
+    flag = torch.tensor(float(due), device=parallel.device())
+    parallel.same_everywhere(flag)
+    return bool(flag)
+
+
+def _draw(module: nn.Module, watch: Watch, step: int) -> None:
+    module.eval()
+    with torch.no_grad():
+        watch.draw(step)
+    module.train()
 
 
 def learning_rate(schedule: Schedule, step: int) -> float:
@@ -131,54 +195,3 @@ def learning_rate(schedule: Schedule, step: int) -> float:
         return schedule.learning_rate * (step + 1) / warmup
     done = (step - warmup) / max(1, schedule.steps - warmup)
     return schedule.learning_rate * (FINAL_FRACTION + (1 - FINAL_FRACTION) * 0.5 * (1 + math.cos(math.pi * done)))
-
-
-def _mean(history: list[Mapping[str, float]]) -> dict[str, float]:
-    return {key: float(np.nanmean([row[key] for row in history])) for key in history[-1]} if history else {}
-
-
-def _line(history: list[Mapping[str, float]], step: int, steps: int, seconds_per_step: float) -> str:
-    figures = "  ".join(f"{k} {v:.4f}" for k, v in _mean(history[-REPORT_EVERY_STEPS:]).items())
-    left = (steps - step) * seconds_per_step
-    return f"step {step}/{steps}  {figures}  {seconds_per_step:.3f} s/step  {left / 60:.1f} min left"
-
-
-def _save(
-    out: Path,
-    parameters: Mapping[str, nn.Parameter],
-    average: Mapping[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-    step: int,
-) -> None:
-    tensors = {f"weight.{k}": v.detach().contiguous() for k, v in parameters.items()}
-    tensors |= {f"average.{k}": v.contiguous() for k, v in average.items()}
-    state = optimizer.state_dict()["state"]
-    tensors |= {f"adam.{i}.{k}": v for i, slots in state.items() for k, v in slots.items()}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_suffix(".part")
-    save_file(tensors, str(part), metadata={"step": str(step)})
-    os.replace(part, out.with_suffix(".state"))
-    out.with_suffix(".json").write_text(json.dumps({"step": step}))
-
-
-def _resume(
-    out: Path, parameters: Mapping[str, nn.Parameter], average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
-) -> int:
-    path = out.with_suffix(".state")
-    if not path.is_file():
-        return 0
-    tensors = load_file(str(path))
-    with torch.no_grad():
-        for name, p in parameters.items():
-            p.copy_(tensors[f"weight.{name}"])
-            average[name].copy_(tensors[f"average.{name}"])
-    state = optimizer.state_dict()
-    slots: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("adam."):
-            _, number, slot = key.split(".")
-            slots.setdefault(int(number), {})[slot] = value
-    optimizer.load_state_dict({"state": slots, "param_groups": state["param_groups"]})
-    step = int(json.loads(out.with_suffix(".json").read_text())["step"])
-    logger.info("resuming %s at step %d", out.name, step)
-    return step

@@ -1,4 +1,4 @@
-"""What each stage minimises; every function takes one batch and returns the loss and figures to plot."""
+"""What each stage minimises; every function takes one pass's samples and returns the loss and figures to plot."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 from defi_models.models.autoencoder import Autoencoder
 from defi_models.models.gfdm import Gfdm
 from defi_models.models.gidm import GidmPretraining
+from defi_models.training.step import Step
 
 KL_WEIGHT = 1e-4
 EDGE_WEIGHT = 0.5
@@ -18,10 +19,10 @@ TEXT_DROP = 0.05  # clips trained without text (defi-model 2.3)
 Figures = dict[str, float]
 
 
-def autoencoder_loss(model: Autoencoder, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Figures]:
+def autoencoder_loss(model: Autoencoder, images: Tensor, step: Step) -> tuple[Tensor, Figures]:
     """Absolute error of pixels and of their gradients (small parts count) + KL, for `images` (N, 3, H, W) in -1..1."""
     mean, log_variance = model.moments(images)
-    noise = torch.randn(mean.shape, generator=generator)
+    noise = step.normal(*mean.shape[1:])
     rebuilt = model.decoder(mean + noise * (0.5 * log_variance).exp())
     pixels = F.l1_loss(rebuilt, images)
     edges = F.l1_loss(rebuilt.diff(dim=-1), images.diff(dim=-1)) + F.l1_loss(rebuilt.diff(dim=-2), images.diff(dim=-2))
@@ -29,20 +30,19 @@ def autoencoder_loss(model: Autoencoder, images: Tensor, generator: torch.Genera
     return pixels + EDGE_WEIGHT * edges + KL_WEIGHT * kl, {"pixels": pixels.item(), "kl": kl.item()}
 
 
-def gfdm_loss(model: Gfdm, clips: Tensor, words: Tensor, generator: torch.Generator) -> tuple[Tensor, Figures]:
+def gfdm_loss(model: Gfdm, clips: Tensor, words: Tensor, step: Step) -> tuple[Tensor, Figures]:
     """The EDM loss on `clips` of latents (N, frames, C, h, w), whose first frame is given, for token ids (N, L).
 
     Noise levels follow ln sigma = 0.7 + 1.6 n (defi-model 2.3); half the clips get `sigma_max` itself, so that the
     one pass the policy uses is well trained within a small budget.
     """
-    count = len(clips)
-    sigma = (0.7 + 1.6 * torch.randn(count, generator=generator)).exp()
-    one_pass = torch.rand(count, generator=generator) < ONE_PASS_FRACTION
+    sigma = (0.7 + 1.6 * step.normal()).exp()
+    one_pass = step.uniform() < ONE_PASS_FRACTION
     sigma = torch.where(one_pass, torch.full_like(sigma, model.config.sigma_max), sigma)
     s = sigma[:, None, None, None, None]
-    noisy = clips + s * torch.randn(clips.shape, generator=generator)
-    vectors, mask = model.text(words)
-    kept = torch.rand(count, generator=generator) >= TEXT_DROP
+    noisy = clips + s * step.normal(*clips.shape[1:])
+    vectors, mask, _ = model.text(words)
+    kept = step.uniform() >= TEXT_DROP
     clean = model.denoise(noisy, sigma, clips[:, 0], vectors * kept[:, None, None], mask)
     error = (clean - clips).square()
     each = error.flatten(1).mean(1)

@@ -1,161 +1,142 @@
 """The stages in order: autoencoder and GFDM on action-free video, GIDM self-supervised, then the coupled policy.
 
 Each stage reads what the ones before left in the run's folder and leaves `<stage>.safetensors` and its figures.
+What a stage leaves as it is, the preset says (`Preset.frozen`).
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
-from defi_models.checkpoint import FORWARD, INVERSE, write_checkpoint
-from defi_models.config import DefiConfig
-from defi_models.datasets.frames import Frames
-from defi_models.models.defi import ForwardHalf, InverseHalf, InverseInputs
+from defi_models.models.autoencoder import Autoencoder
+from defi_models.models.defi import ForwardHalf, InverseHalf
 from defi_models.models.gidm import GidmPretraining
-from defi_models.models.text import TextEncoder, vocabulary
-from defi_models.training import parallel
-from defi_models.training.loop import Step, TrainingError, fit
+from defi_models.models.transformer import SpatioTemporalTransformer
+from defi_models.training import parallel, pictures
 from defi_models.training.losses import autoencoder_loss, gfdm_loss, gidm_loss
-from defi_models.training.presets import Preset
-from defi_models.transforms import Statistics
+from defi_models.training.policy_stage import train_policy
+from defi_models.training.run import Run
+from defi_models.training.samples import choose_words, images_of, latents_of
+from defi_models.training.state import TrainingError
+from defi_models.training.step import Step
 
-logger = logging.getLogger(__name__)
-ENCODE_BATCH = 128
+__all__ = ["STAGE_FUNCTIONS", "Run", "train_autoencoder", "train_gfdm", "train_gidm", "train_policy"]
 RESTART_EVERY_STEPS = 100
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training run.
-
-    Attributes:
-        preset: What is trained.
-        frames: The data.
-        out: Folder of the run.
-        seed: Of all randomness.
-        arm: The arm the demonstrations are of.
-        progress: Told one line at a time.
-    """
-
-    preset: Preset
-    frames: Frames
-    out: Path
-    seed: int
-    arm: str
-    progress: Callable[[str], None]
-
-    @property
-    def config(self) -> DefiConfig:
-        """The model, with the vocabulary of the data."""
-        return self.preset.model(vocabulary(text for texts in self.frames.instructions for text in texts))
-
-    def share(self, stage: str) -> int:
-        """Samples of a batch that this process takes."""
-        return max(1, self.preset.schedules[stage].batch // parallel.size())
-
-    def load(self, stage: str, module: nn.Module) -> None:
-        """Reads what an earlier stage left.
-
-        Raises:
-            TrainingError: that stage has not been run.
-        """
-        path = self.out / f"{stage}.safetensors"
-        if not path.is_file():
-            raise TrainingError(f"{path} is missing: run `defi train {stage}` with the same --out first")
-        module.load_state_dict(load_file(str(path)))
-
-    def save(self, stage: str, module: nn.Module, figures: dict[str, Any]) -> None:
-        """Leaves weights and figures for the stages after."""
-        if parallel.rank():
-            return
-        save_file({k: v.contiguous() for k, v in module.state_dict().items()}, str(self.out / f"{stage}.safetensors"))
-        (self.out / f"{stage}.figures.json").write_text(json.dumps(figures, indent=1))
-
-    def train(self, stage: str, module: nn.Module, loss: Callable[[Step], tuple[Tensor, dict[str, float]]]) -> dict:
-        """Runs the loop for one stage and returns its figures."""
-        torch.manual_seed(self.seed)
-        start = time.monotonic()
-        schedule = self.preset.schedules[stage]
-        figures = fit(module, loss, schedule, self.out / f"{stage}.resume", seed=self.seed, progress=self.progress)
-        return {**figures, "steps": schedule.steps, "batch": schedule.batch, "seconds": round(time.monotonic() - start)}
-
-
-def images_of(frames: Frames, rows: np.ndarray, cameras: np.ndarray) -> Tensor:
-    """Images of `rows` through `cameras`, float (N, 3, size, size) in -1..1."""
-    pixels = np.ascontiguousarray(frames.pixels[rows, cameras].transpose(0, 3, 1, 2))
-    return torch.from_numpy(pixels).float() / 127.5 - 1.0
+RESTART_UNTIL = 0.7  # of the steps; after that the codes keep their meaning
+PICTURED = 4  # clips in a picture
 
 
 def train_autoencoder(run: Run) -> None:
-    """Stage 0: frames to latents; their scale is measured at the end."""
+    """Stage 0: frames to latents; their scale is measured at the end.
+
+    Raises:
+        TrainingError: the preset's autoencoder is one that is not trained.
+    """
     torch.manual_seed(run.seed)
     model = ForwardHalf(run.config).gfdm.autoencoder
-    batch = run.share("autoencoder")
+    if not isinstance(model, Autoencoder):
+        raise TrainingError(
+            f"preset {run.preset.name!r}: its autoencoder is {type(model).__name__}, which is published and not trained "
+            f"here: put its weights into {run.out / 'autoencoder.safetensors'} and go on with `defi train gfdm`"
+        )
+    run.freeze("autoencoder", {"autoencoder": model})
+    rng = np.random.default_rng(run.seed)
+    rows = np.sort(run.frames.choose(rng, min(512, len(run.frames))))
+    fixed = images_of(run.frames, rows, run.frames.choose_cameras(rng, rows))
 
     def loss(step: Step) -> tuple[Tensor, dict[str, float]]:
-        rows = np.sort(step.rng.integers(len(run.frames), size=batch))
-        images = images_of(run.frames, rows, step.rng.integers(len(run.frames.cameras), size=batch))
-        return autoencoder_loss(model, images, step.generator)
+        rows = np.sort(run.frames.choose(step.rng, step.batch))
+        cameras = run.frames.choose_cameras(step.rng, rows)
+        return autoencoder_loss(model, images_of(run.frames, rows[step.own], cameras[step.own]).to(step.device), step)
 
-    figures = run.train("autoencoder", model, loss)
-    rng = np.random.default_rng(run.seed)
-    rows = np.sort(rng.integers(len(run.frames), size=min(512, len(run.frames))))
+    def drawn() -> dict[str, pictures.Picture]:
+        shown = fixed[:: max(1, len(fixed) // 8)][:8].to(parallel.device())
+        return {"rebuilt": pictures.rebuilt(shown, model.decode(model.encode(shown)))}
+
+    figures = run.train("autoencoder", model, loss, drawn)
     with torch.no_grad():
-        latents = model.moments(images_of(run.frames, rows, rng.integers(len(run.frames.cameras), size=len(rows))))[0]
+        latents = model.moments(fixed.to(parallel.device()))[0]
         model.latent_scale.copy_(1.0 / latents.std())
     run.save("autoencoder", model, figures)
-
-
-def latents_of(run: Run, forward: ForwardHalf) -> np.ndarray:
-    """Latents of every frame, float16 (N, cameras, C, h, w), computed once a run."""
-    path = run.out / "latents.npy"
-    if not path.is_file() and parallel.rank() == 0:
-        shape = (len(run.frames), len(run.frames.cameras), *forward.gfdm.latent_shape)
-        latents = np.empty(shape, np.float16)
-        with torch.inference_mode():
-            for start in range(0, len(run.frames), ENCODE_BATCH):
-                rows = np.arange(start, min(start + ENCODE_BATCH, len(run.frames)))
-                for camera in range(shape[1]):
-                    images = images_of(run.frames, rows, np.full(len(rows), camera))
-                    latents[rows, camera] = forward.gfdm.autoencoder.encode(images).numpy()
-        np.save(path, latents)
-    parallel.barrier()
-    return np.load(path)
-
-
-def choose_words(run: Run, text: TextEncoder, samples: np.ndarray, rng: np.random.Generator) -> Tensor:
-    """Token ids of a fitting sentence for each sample."""
-    return text.tokens([run.frames.choose_instruction(int(sample), rng) for sample in samples])
 
 
 def train_gfdm(run: Run) -> None:
     """Stage 1: the frames to come, from video and instructions alone; no action is read."""
     torch.manual_seed(run.seed)
-    forward = ForwardHalf(run.config)
+    forward = ForwardHalf(run.config, video=True)
     run.load("autoencoder", forward.gfdm.autoencoder)
-    forward.gfdm.autoencoder.requires_grad_(False)
-    latents = latents_of(run, forward)
-    batch = run.share("gfdm")
+    run.freeze("gfdm", {"forward": forward})
+    latents = latents_of(run, forward.gfdm)
+    frames, gfdm = run.frames, forward.gfdm
     offsets = np.arange(run.config.gfdm.frames) * run.config.gfdm.frame_steps
 
-    def loss(step: Step) -> tuple[Tensor, dict[str, float]]:
-        samples = step.rng.integers(len(run.frames), size=batch)
-        cameras = step.rng.integers(len(run.frames.cameras), size=batch)
-        clips = torch.from_numpy(latents[run.frames.clip(samples, offsets), cameras[:, None]]).float()
-        return gfdm_loss(forward.gfdm, clips, choose_words(run, forward.gfdm.text, samples, step.rng), step.generator)
+    def clips_of(samples: np.ndarray, cameras: np.ndarray) -> Tensor:
+        found = latents[frames.clip(samples, offsets), cameras[:, None]]
+        return torch.from_numpy(found).to(parallel.device()).float()
 
-    run.save("gfdm", forward, run.train("gfdm", forward, loss))
+    def loss(step: Step) -> tuple[Tensor, dict[str, float]]:
+        samples = frames.choose(step.rng, step.batch)
+        cameras = frames.choose_cameras(step.rng, samples)
+        words = choose_words(run, gfdm.text, samples, step.rng)[step.own].to(step.device)
+        return gfdm_loss(gfdm, clips_of(samples[step.own], cameras[step.own]), words, step)
+
+    def drawn() -> dict[str, pictures.Picture]:
+        rng = np.random.default_rng(run.seed)
+        samples = frames.choose(rng, PICTURED)
+        words = choose_words(run, gfdm.text, samples, rng).to(parallel.device())
+        return {"imagined": pictures.imagined(gfdm, clips_of(samples, np.zeros(PICTURED, np.int64)), words)}
+
+    run.save("gfdm", forward, run.train("gfdm", forward, loss, drawn))
+
+
+class GidmStage(nn.Module):
+    """What stage 2 trains, with the count of codes used, which a resumed run must know.
+
+    Args:
+        pretraining: The GIDM and its decoder.
+        text: The words it reads.
+    """
+
+    usage: Tensor
+    last_usage: Tensor
+
+    def __init__(self, pretraining: GidmPretraining, text: nn.Module) -> None:
+        super().__init__()
+        self.pretraining = pretraining
+        self.text = text
+        self.register_buffer("usage", torch.zeros(pretraining.gidm.config.codes))
+        self.register_buffer("last_usage", torch.zeros(pretraining.gidm.config.codes))
+
+    def count(self, codes: Tensor) -> int:
+        """Adds the codes of one pass of every process; how many codes were used since the last restart."""
+        found = torch.bincount(codes.flatten(), minlength=len(self.usage)).to(self.usage)
+        self.usage.add_(parallel.sum_everywhere(found))
+        return int((self.usage > 0).sum())
+
+    @torch.no_grad()
+    def restart(self, patches: Tensor, words: Tensor, mask: Tensor, *, move: bool) -> None:
+        """Moves codes that were not used onto what the encoder finds now, if `move`; begins to count anew.
+
+        Raises:
+            TrainingError: FSDP spreads the codebook over processes.
+        """
+        gidm = self.pretraining.gidm
+        codebook = gidm.vq.codebook.weight
+        if move:
+            if isinstance(codebook, DTensor):
+                raise TrainingError(
+                    "gidm: got a codebook sharded by FSDP, expected it whole; train this stage with DDP"
+                )
+            found = gidm.encode(self.pretraining.patch_in(patches), words, mask)[0]
+            gidm.vq.restart_dead(self.usage, found.flatten(0, 1))
+            parallel.same_everywhere(codebook.data)
+        self.last_usage.copy_(self.usage)
+        self.usage.zero_()
 
 
 def train_gidm(run: Run) -> None:
@@ -163,153 +144,61 @@ def train_gidm(run: Run) -> None:
     torch.manual_seed(run.seed)
     config = run.config
     forward = ForwardHalf(config)
-    run.load("autoencoder", forward.gfdm.autoencoder)
-    latents = latents_of(run, forward)
+    patches_of, patch_width = _patches(run, forward)
     inverse = InverseHalf(config, forward.gfdm.feature_width)
-    patch_width = config.autoencoder.latent_channels * config.gfdm.patch**2
-    pretraining = GidmPretraining(inverse.gidm, patch_width)
-    module = nn.ModuleDict({"pretraining": pretraining, "text": inverse.text})
-    batch = run.share("gidm")
-    offsets = np.array([0, config.goal_frame * config.gfdm.frame_steps])
-    usage = torch.zeros(config.gidm.codes)
+    stage = GidmStage(GidmPretraining(inverse.gidm, patch_width), inverse.text)
+    run.freeze("gidm", {"inverse": inverse, "pretraining": stage.pretraining})
+    schedule = run.preset.schedules["gidm"]
 
     def loss(step: Step) -> tuple[Tensor, dict[str, float]]:
-        samples = step.rng.integers(len(run.frames), size=batch)
-        pairs = torch.from_numpy(latents[run.frames.clip(samples, offsets), 0]).float()
-        patches = forward.gfdm.backbone.patches(pairs)
-        words, mask = inverse.text(choose_words(run, inverse.text, samples, step.rng))
-        value, figures, codes = gidm_loss(pretraining, patches, words, mask)
-        usage.add_(torch.bincount(codes.flatten(), minlength=len(usage)))
-        figures["codes_used"] = float((usage > 0).sum())
-        if step.index % RESTART_EVERY_STEPS == RESTART_EVERY_STEPS - 1:
-            if step.index < run.preset.schedules["gidm"].steps * 0.7:
-                with torch.no_grad():
-                    found = inverse.gidm.encode(pretraining.patch_in(patches), words, mask)[0]
-                inverse.gidm.vq.restart_dead(usage, found.flatten(0, 1))
-                parallel.same_everywhere(inverse.gidm.vq.codebook.weight.data)
-            usage.zero_()
+        samples = run.frames.choose(step.rng, step.batch)
+        tokens = choose_words(run, inverse.text, samples, step.rng)[step.own].to(step.device)
+        patches = patches_of(samples[step.own]).to(step.device)
+        words, mask = inverse.text(tokens)[:2]
+        value, figures, codes = gidm_loss(stage.pretraining, patches, words, mask)
+        figures["codes_used"] = float(stage.count(codes))
+        last_part = step.own.stop == step.batch * (parallel.rank() + 1) // parallel.size()
+        if last_part and step.index % RESTART_EVERY_STEPS == RESTART_EVERY_STEPS - 1:
+            stage.restart(patches, words, mask, move=step.index < schedule.steps * RESTART_UNTIL)
         return value, figures
 
-    figures = run.train("gidm", module, loss)
+    def drawn() -> dict[str, pictures.Picture]:
+        usage = stage.usage if stage.usage.sum() > stage.last_usage.sum() else stage.last_usage
+        return {"codes_used": pictures.codes_used(usage)}
+
+    figures = run.train("gidm", stage, loss, drawn)
     run.save("gidm", nn.ModuleDict({"gidm": inverse.gidm, "text": inverse.text}), figures)
 
 
-def choose_windows(run: Run) -> np.ndarray:
-    """The samples whose features the policy stage keeps, sorted."""
-    rng = np.random.default_rng(run.seed)
-    return np.sort(rng.permutation(len(run.frames))[: run.preset.windows])
+def _patches(run: Run, forward: ForwardHalf) -> tuple[Callable[[np.ndarray], Tensor], int]:
+    """Patch tokens (N, 2, tokens, width) of the present and the goal frame of samples, and their width."""
+    config = run.config
+    offsets = np.array([0, config.goal_frame * config.gfdm.frame_steps])
+    if config.gidm.dino is not None:
+        from defi_models.models.pretrained import Dino
 
+        dino = Dino(config.gidm.dino).to(parallel.device())
+        run.load("dino", dino, "put DINOv2's weights there: this preset's GIDM is pretrained over its features")
 
-def features_of(run: Run, forward: ForwardHalf, windows: np.ndarray, tokens: Tensor) -> np.ndarray:
-    """GFDM features of `windows`, float16 (N, cameras, frames, tokens, width), computed once a run."""
-    path = run.out / "features.npy"
-    latents = latents_of(run, forward)
-    if not path.is_file() and parallel.rank() == 0:
-        part = path.with_suffix(".part")
-        features = np.lib.format.open_memmap(
-            part, mode="w+", dtype=np.float16, shape=(len(windows), *forward.feature_shape)
+        def features_of(samples: np.ndarray) -> Tensor:
+            rows = run.frames.clip(samples, offsets).ravel()
+            images = images_of(run.frames, rows, np.zeros(len(rows), np.int64)).to(parallel.device())
+            return dino(images).unflatten(0, (len(samples), 2))
+
+        return features_of, config.gidm.dino.width
+    backbone = forward.gfdm.backbone
+    if not isinstance(backbone, SpatioTemporalTransformer):
+        raise TrainingError(
+            f"gidm: got no DINOv2 for a {type(backbone).__name__}, expected `dino` in the preset's gidm"
         )
-        with torch.inference_mode():
-            for start in range(0, len(windows), ENCODE_BATCH):
-                some = slice(start, start + ENCODE_BATCH)
-                words, mask = forward.gfdm.text(tokens[some])
-                features[some] = forward.from_latents(torch.from_numpy(latents[windows[some]]).float(), words, mask)
-                if start % (20 * ENCODE_BATCH) == 0:
-                    run.progress(f"features {start}/{len(windows)}")
-        features.flush()
-        part.rename(path)
-    parallel.barrier()
-    return np.load(path, mmap_mode="r")
+    run.load("autoencoder", forward.gfdm.autoencoder)
+    latents = latents_of(run, forward.gfdm)
 
+    def patches_of(samples: np.ndarray) -> Tensor:
+        pairs = torch.from_numpy(np.asarray(latents[run.frames.clip(samples, offsets), 0])).float()
+        return backbone.patches(pairs)
 
-def train_policy(run: Run) -> None:
-    """Stage 3: GIDM, video former and action denoiser on demonstrations; the GFDM is frozen (defi-model 0)."""
-    torch.manual_seed(run.seed)
-    config, frames = run.config, run.frames
-    forward = ForwardHalf(config)
-    run.load("gfdm", forward)
-    forward.requires_grad_(False).eval()
-    inverse = InverseHalf(config, forward.gfdm.feature_width)
-    run.load("gidm", nn.ModuleDict({"gidm": inverse.gidm, "text": inverse.text}))
-    windows = choose_windows(run)
-    rng = np.random.default_rng(run.seed)
-    tokens = choose_words(run, forward.gfdm.text, windows, rng)
-    features = features_of(run, forward, windows, tokens)
-    raw_actions = np.stack([frames.action(int(w), config.chunk_steps) for w in windows])
-    raw_state = np.stack([frames.proprioception(int(w)) for w in windows])
-    statistics = Statistics.of(raw_actions, raw_state)
-    actions = torch.from_numpy(raw_actions / np.array(statistics.action_scale)).float()
-    state = (raw_state - np.array(statistics.proprioception_mean)) / np.array(statistics.proprioception_std)
-    proprioception = torch.from_numpy(state.clip(-5, 5)).float()
-    held_out = frames.episode[windows] % 20 == 0
-    training, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-    if not len(validation):
-        validation = training
-    batch = run.share("policy")
-
-    def inputs(rows: np.ndarray) -> InverseInputs:
-        return InverseInputs(torch.from_numpy(np.asarray(features[rows])).float(), tokens[rows], proprioception[rows])
-
-    def loss(step: Step) -> tuple[Tensor, dict[str, float]]:
-        rows = np.sort(step.rng.choice(training, size=batch))
-        return inverse.loss(inputs(rows), actions[rows], step.generator), {}
-
-    figures = run.train("policy", inverse, loss)
-    figures |= _validate(inverse, inputs, actions, statistics, validation[:: max(1, len(validation) // 512)])
-    run.progress(f"held-out episodes: {figures}")
-    run.save("policy", inverse, figures)
-    if parallel.rank() == 0:
-        _assemble(run, statistics)
-
-
-def _validate(
-    inverse: InverseHalf,
-    inputs: Callable[[np.ndarray], InverseInputs],
-    actions: Tensor,
-    statistics: Statistics,
-    rows: np.ndarray,
-) -> dict[str, float]:
-    noise = torch.randn(len(rows), *actions.shape[1:], generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        found = torch.cat(
-            [
-                inverse(inputs(r), n)
-                for r, n in zip(np.array_split(rows, 8), noise.tensor_split(8), strict=True)
-                if len(r)
-            ]
-        )
-    error = (found - actions[rows]).abs().mean((0, 1)).numpy() * np.array(statistics.action_scale)
-    return {"held_out_translation_mm": float(error[:3].mean() * 1e3), "held_out_rotation_rad": float(error[3:6].mean())}
-
-
-def _assemble(run: Run, statistics: Statistics) -> None:
-    figures = {}
-    for stage in ("autoencoder", "gfdm", "gidm", "policy"):
-        path = run.out / f"{stage}.figures.json"
-        figures[stage] = json.loads(path.read_text()) if path.is_file() else None
-    write_checkpoint(
-        run.out / "checkpoint",
-        name=run.preset.name,
-        arm=run.arm,
-        config=run.config,
-        weights={FORWARD: _halved(run.out / "gfdm.safetensors"), INVERSE: _halved(run.out / "policy.safetensors")},
-        statistics=statistics,
-        provenance={
-            "seed": run.seed,
-            "episodes": len(run.frames.tasks),
-            "samples": len(run.frames),
-            "tasks": sorted(set(run.frames.tasks)),
-            "torch": torch.__version__,
-            "figures": figures,
-        },
-    )
-
-
-def _halved(path: Path) -> Path:
-    """The same weights as float16, which a policy needs no more than; training keeps float32."""
-    made = path.with_suffix(".half.safetensors")
-    save_file({k: v.half() for k, v in load_file(str(path)).items()}, str(made))
-    return made
+    return patches_of, config.autoencoder.latent_channels * config.gfdm.patch**2
 
 
 STAGE_FUNCTIONS: dict[str, Callable[[Run], None]] = {

@@ -1,0 +1,62 @@
+"""Several datasets read as one, each chosen by its weight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from defi_models.datasets.blocks import Blocks
+from defi_models.datasets.episodes import DatasetError
+from defi_models.datasets.frames import SERIES, Frames, Share
+
+
+def mixed(parts: Sequence[tuple[Frames, float | None]]) -> Frames:
+    """Several datasets as one, each chosen by its weight.
+
+    Args:
+        parts: Datasets and their weights, 0..1; those without one share what is left by their number of samples.
+
+    Raises:
+        DatasetError: weights are out of range, leave nothing for those without, or sampling times differ.
+    """
+    if len(parts) == 1:
+        return parts[0][0]
+    frames = [one for one, _ in parts]
+    steps = {one.step_ns for one in frames}
+    if len(steps) != 1:
+        raise DatasetError(f"mixed data: got steps {sorted(steps)} ns, expected one; sample all of them alike")
+    starts = np.cumsum([0, *map(len, frames)])
+    episodes = np.cumsum([0, *(len(one.tasks) for one in frames)])
+    shares = [
+        Share(int(start), int(stop), weight)
+        for start, stop, weight in zip(starts, starts[1:], _weights(parts), strict=True)
+    ]
+    views = [one.views_of(np.arange(len(one))) for one in frames]
+    return replace(
+        frames[0],
+        pixels=Blocks([one.pixels for one in frames]),
+        episode=np.concatenate([one.episode + first for one, first in zip(frames, episodes, strict=False)]),
+        last=np.concatenate([one.last + first for one, first in zip(frames, starts, strict=False)]),
+        tasks=tuple(task for one in frames for task in one.tasks),
+        instructions=tuple(texts for one in frames for texts in one.instructions),
+        cameras=max((one.cameras for one in frames), key=len),
+        views=np.concatenate(views),
+        shares=tuple(shares),
+        **{name: np.concatenate([getattr(one, name) for one in frames]) for name in SERIES},
+    )
+
+
+def _weights(parts: Sequence[tuple[Frames, float | None]]) -> list[float]:
+    given = [weight for _, weight in parts if weight is not None]
+    rest = 1.0 - sum(given)
+    open_samples = sum(len(one) for one, weight in parts if weight is None)
+    if any(not 0 < weight <= 1 for weight in given) or rest < -1e-9 or (open_samples and rest < 1e-9):
+        raise DatasetError(
+            f"mixed data: got weights {given} for {len(given)} of {len(parts)} datasets, expected each in 0..1, with "
+            "sum 1 if all have one and below 1 if not"
+        )
+    if not open_samples:
+        return [float(weight or 0) / sum(given) for _, weight in parts]
+    return [rest * len(one) / open_samples if weight is None else weight for one, weight in parts]

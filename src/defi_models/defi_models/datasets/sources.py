@@ -1,0 +1,62 @@
+"""The kinds of datasets that training reads, behind one protocol, and how a folder tells which it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from defi_models.datasets.episodes import Clip, DatasetError, EpisodeSource
+
+
+class Source(Protocol):
+    """One dataset on disk, read clip by clip."""
+
+    @property
+    def kind(self) -> str:
+        """What it is, for people."""
+        ...
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        ...
+
+    def names(self) -> list[str]:
+        """Of its clips, in an order that stays."""
+        ...
+
+    def read(self, name: str, step_ns: int | None = None) -> Clip:
+        """One clip, an `Episode` if it has actions, sampled every `step_ns`, or as it is on disk.
+
+        Raises:
+            DatasetError: it is damaged, or cannot be sampled so.
+        """
+        ...
+
+
+KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path, Mapping[str, str]], Source], str], ...] = (
+    (lambda folder: any(folder.glob("episode_*.npz")), EpisodeSource, "this project's episodes (episode_*.npz)"),
+)
+
+
+def open_source(folder: Path, renamed: Mapping[str, str] | None = None) -> Source:
+    """The dataset in `folder`.
+
+    Args:
+        folder: Where it lies.
+        renamed: Name that a camera has in the data -> name that it gets.
+
+    Raises:
+        DatasetError: there is no such folder, or nothing in it that is known.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: got no such folder, expected one with data; `defi data sim --out` makes one")
+    for fits, make, _ in KINDS:
+        if fits(folder):
+            return make(folder, renamed or {})
+    inside = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))[:8]
+    raise DatasetError(
+        f"no episodes in {folder}: got {inside or 'nothing'}, expected one of: "
+        f"{'; '.join(what for _, _, what in KINDS)}. `defi data sim --out` makes episodes"
+    )

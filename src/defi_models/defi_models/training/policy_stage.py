@@ -1,0 +1,169 @@
+"""Stage 3: GIDM, video former and action denoiser on demonstrations, coupled to the GFDM by its features.
+
+The preset says what stays as it is: the GFDM by default (defi-model 0), whose features are then computed once; nothing
+of it in the ablation "all", where they are computed with gradient in every step.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from defi_models.checkpoint import FORWARD, INVERSE, write_checkpoint
+from defi_models.models.defi import ForwardHalf, InverseHalf, InverseInputs
+from defi_models.training import parallel
+from defi_models.training.run import Run
+from defi_models.training.samples import choose_words, features_of, latents_of
+from defi_models.training.state import save_whole
+from defi_models.training.step import Step
+from defi_models.transforms import Statistics
+
+HELD_OUT_EVERY = 20  # episodes; these are not trained on
+VALIDATED = 512  # held-out windows at most
+TRAINED_FORWARD = "policy.forward"  # the GFDM's weights where this stage trained it
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What the stage learns from; N windows.
+
+    Attributes:
+        samples: The sample each begins at, (N,).
+        tokens: Token ids of an instruction, (N, L).
+        actions: Normalised, (N, steps, action_width).
+        proprioception: Normalised, (N, proprioception_width).
+        statistics: Of both.
+    """
+
+    samples: np.ndarray
+    tokens: Tensor
+    actions: Tensor
+    proprioception: Tensor
+    statistics: Statistics
+
+    def split(self, episode: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Windows to train on and windows of held-out episodes; the same ones where there are too few episodes."""
+        held_out = episode[self.samples] % HELD_OUT_EVERY == 0
+        training, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+        if not len(training):
+            return validation, validation
+        return (training, validation) if len(validation) else (training, training)
+
+
+def windows_of(run: Run, forward: ForwardHalf) -> Windows:
+    """The windows of a run, the same each time.
+
+    Raises:
+        DatasetError: there are no demonstrations.
+    """
+    rng = np.random.default_rng(run.seed)
+    demonstrated = run.frames.demonstrated(run.config.cameras)
+    samples = np.sort(demonstrated[rng.permutation(len(demonstrated))[: run.preset.windows]])
+    tokens = choose_words(run, forward.gfdm.text, samples, np.random.default_rng(run.seed))
+    actions = np.stack([run.frames.action(int(s), run.config.chunk_steps) for s in samples])
+    state = np.stack([run.frames.proprioception(int(s)) for s in samples])
+    statistics = Statistics.of(actions, state)
+    state = (state - np.array(statistics.proprioception_mean)) / np.array(statistics.proprioception_std)
+    return Windows(
+        samples=samples,
+        tokens=tokens,
+        actions=torch.from_numpy(actions / np.array(statistics.action_scale)).float(),
+        proprioception=torch.from_numpy(state.clip(-5, 5)).float(),
+        statistics=statistics,
+    )
+
+
+def train_policy(run: Run) -> None:
+    """Trains the stage and writes the checkpoint."""
+    torch.manual_seed(run.seed)
+    forward = ForwardHalf(run.config, video=True)
+    run.load("gfdm", forward)
+    inverse = InverseHalf(run.config, forward.gfdm.feature_width)
+    run.load("gidm", nn.ModuleDict({"gidm": inverse.gidm, "text": inverse.text}))
+    run.freeze("policy", {"forward": forward, "inverse": inverse})
+    windows = windows_of(run, forward)
+    live = any(p.requires_grad for p in forward.parameters())
+    features = _live_features(run, forward, windows) if live else _stored_features(run, forward, windows)
+    training, validation = windows.split(run.frames.episode)
+
+    def inputs(rows: np.ndarray) -> InverseInputs:
+        device = parallel.device()
+        return InverseInputs(features(rows), windows.tokens[rows].to(device), windows.proprioception[rows].to(device))
+
+    def loss(step: Step) -> tuple[Tensor, dict[str, float]]:
+        rows = np.sort(step.rng.choice(training, size=step.batch))[step.own]
+        noise = step.normal(*windows.actions.shape[1:])
+        return inverse.loss(inputs(rows), windows.actions[rows].to(step.device), step.uniform(), noise), {}
+
+    trained = nn.ModuleList([forward, inverse]) if live else inverse
+    figures = run.train("policy", trained, loss, unused=live)
+    figures |= _validate(inverse, inputs, windows, validation[:: max(1, len(validation) // VALIDATED)])
+    run.progress(f"held-out episodes: {figures}")
+    if live:
+        run.save(TRAINED_FORWARD, forward, {})
+    run.save("policy", inverse, figures)
+    if parallel.rank() == 0:
+        _assemble(run, windows.statistics, TRAINED_FORWARD if live else "gfdm")
+
+
+def _stored_features(run: Run, forward: ForwardHalf, windows: Windows) -> Callable[[np.ndarray], Tensor]:
+    stored = features_of(run, forward.eval(), windows.samples, windows.tokens)
+    return lambda rows: torch.from_numpy(np.asarray(stored[rows])).to(parallel.device()).float()
+
+
+def _live_features(run: Run, forward: ForwardHalf, windows: Windows) -> Callable[[np.ndarray], Tensor]:
+    latents = latents_of(run, forward.gfdm)
+
+    def features(rows: np.ndarray) -> Tensor:
+        present = np.asarray(latents[windows.samples[rows], : len(run.config.cameras)])
+        words, mask = forward.gfdm.text(windows.tokens[rows].to(parallel.device()))[:2]
+        return forward.from_latents(torch.from_numpy(present).to(parallel.device()).float(), words, mask)
+
+    return features
+
+
+def _validate(
+    inverse: InverseHalf, inputs: Callable[[np.ndarray], InverseInputs], windows: Windows, rows: np.ndarray
+) -> dict[str, float]:
+    shape = (len(rows), *windows.actions.shape[1:])
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(parallel.device())
+    parts = zip(np.array_split(rows, 8), noise.tensor_split(8), strict=True)
+    with torch.inference_mode():
+        found = torch.cat([inverse(inputs(some), draw) for some, draw in parts if len(some)]).cpu()
+    error = (found - windows.actions[rows]).abs().mean((0, 1)).numpy() * np.array(windows.statistics.action_scale)
+    return {"held_out_translation_mm": float(error[:3].mean() * 1e3), "held_out_rotation_rad": float(error[3:6].mean())}
+
+
+def _assemble(run: Run, statistics: Statistics, forward: str) -> None:
+    figures = {}
+    for stage in run.preset.schedules:
+        path = run.out / f"{stage}.figures.json"
+        figures[stage] = json.loads(path.read_text()) if path.is_file() else None
+    halves = {FORWARD: forward, INVERSE: "policy"}
+    made = {file: run.out / f"{stage}.half.safetensors" for file, stage in halves.items()}
+    for file, stage in halves.items():  # a policy needs no more than float16; training keeps float32
+        weights = load_file(str(run.out / f"{stage}.safetensors"))
+        save_whole({name: tensor.half() for name, tensor in weights.items()}, made[file])
+    write_checkpoint(
+        run.out / "checkpoint",
+        name=run.preset.name,
+        arm=run.arm,
+        config=run.config,
+        weights=made,
+        statistics=statistics,
+        provenance={
+            "seed": run.seed,
+            "episodes": len(run.frames.tasks),
+            "samples": len(run.frames),
+            "tasks": sorted(set(run.frames.tasks)),
+            "frozen": {stage: list(parts) for stage, parts in run.preset.frozen.items()},
+            "torch": torch.__version__,
+            "figures": figures,
+        },
+    )

@@ -1,0 +1,179 @@
+"""One training run: its data, its folder, and what a stage leaves there for those after it.
+
+<run>/run.json                 preset, model, seed and data
+<run>/<stage>.safetensors      averaged weights of a finished stage     <run>/<stage>.figures.json
+<run>/<stage>.resume.state     what an unfinished stage goes on from
+<run>/curves, <run>/pictures   see `watch`
+<run>/checkpoint               the policy
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from defi_models.config import DefiConfig
+from defi_models.contract import ConfigError
+from defi_models.datasets.frames import Frames
+from defi_models.training import parallel
+from defi_models.training.loop import fit
+from defi_models.training.presets import Preset
+from defi_models.training.state import TrainingError, save_whole
+from defi_models.training.step import Step
+from defi_models.training.watch import Bar, Picture, Watch
+from defi_models.words import vocabulary
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run.
+
+    Attributes:
+        preset: What is trained.
+        frames: The data.
+        out: Folder of the run.
+        seed: Of all randomness.
+        arm: The arm the demonstrations are of.
+        progress: Told one line at a time.
+        bar: Shown in place of the lines about steps, where the output is a terminal.
+        precision: Of the passes; see `parallel.engine`.
+    """
+
+    preset: Preset
+    frames: Frames
+    out: Path
+    seed: int
+    arm: str
+    progress: Callable[[str], None]
+    bar: Bar | None = None
+    precision: parallel.Precision = "auto"
+
+    @property
+    def config(self) -> DefiConfig:
+        """The model, with the vocabulary of the data."""
+        return self.preset.model(vocabulary(text for texts in self.frames.instructions for text in texts))
+
+    def describe(self) -> None:
+        """Writes down what is trained, for people and for `defi data encode`."""
+        if parallel.rank() == 0:
+            self.out.mkdir(parents=True, exist_ok=True)
+            about = {"preset": self.preset.name, "seed": self.seed, "arm": self.arm, "config": asdict(self.config)}
+            write_text(self.out / RUN_FILE, json.dumps(about, indent=1) + "\n")
+
+    def load(self, stage: str, module: nn.Module, origin: str = "") -> None:
+        """Reads what an earlier stage left.
+
+        Args:
+            stage: Its name.
+            module: Takes the weights.
+            origin: Where the file comes from, if from no stage.
+
+        Raises:
+            TrainingError: that stage has not been run, or was run with another model.
+        """
+        path = self.out / f"{stage}.safetensors"
+        if not path.is_file():
+            raise TrainingError(
+                f"{path} is missing: run `defi train {stage.split('.', maxsplit=1)[0]}` with the same --out first"
+            )
+        try:
+            module.load_state_dict(load_file(str(path)))
+        except (SafetensorError, RuntimeError) as error:
+            raise TrainingError(
+                f"{path}: does not fit preset {self.preset.name!r} and these data ({str(error).splitlines()[0]}); train "
+                "all stages of a run with the same --preset and --data, or delete the file and train that stage again"
+            ) from error
+
+    def save(self, stage: str, module: nn.Module, figures: Mapping[str, Any]) -> None:
+        """Leaves weights and figures for the stages after; every process calls this."""
+        weights = {name: parallel.whole(tensor) for name, tensor in module.state_dict().items()}
+        if parallel.rank() == 0:
+            write_text(self.out / f"{stage}.figures.json", json.dumps(figures, indent=1))
+            save_whole(weights, self.out / f"{stage}.safetensors")
+
+    def train(
+        self,
+        stage: str,
+        module: nn.Module,
+        loss: Callable[[Step], tuple[Tensor, dict[str, float]]],
+        pictures: Callable[[], Mapping[str, Picture]] | None = None,
+        *,
+        unused: bool = False,
+    ) -> dict[str, Any]:
+        """Runs the loop for one stage and returns its figures; see `fit`."""
+        torch.manual_seed(self.seed)
+        start = time.monotonic()
+        schedule = self.preset.schedules[stage]
+        first = parallel.rank() == 0
+        watch = Watch(self.progress, self.bar, self.out, stage, pictures) if first else Watch()
+        figures = fit(
+            module,
+            loss,
+            schedule,
+            self.out / f"{stage}.resume",
+            seed=self.seed,
+            watch=watch,
+            precision=self.precision,
+            unused=unused,
+        )
+        return {**figures, "steps": schedule.steps, "batch": schedule.batch, "seconds": round(time.monotonic() - start)}
+
+    def freeze(self, stage: str, parts: Mapping[str, nn.Module]) -> None:
+        """Lets the preset choose what a stage does not train: parameters whose name begins with one of its prefixes.
+
+        Args:
+            stage: Name of the stage.
+            parts: Its modules by the name that prefixes begin with.
+
+        Raises:
+            ConfigError: a prefix fits no parameter.
+        """
+        named = {f"{part}.{name}": p for part, module in parts.items() for name, p in module.named_parameters()}
+        for prefix in self.preset.frozen.get(stage, ()):
+            chosen = [p for name, p in named.items() if f"{name}.".startswith(f"{prefix}.")]
+            if not chosen:
+                parents = sorted({name.rpartition(".")[0] for name in named})
+                raise ConfigError(
+                    f"preset {self.preset.name!r}: got frozen part {prefix!r} in stage {stage}, expected the beginning "
+                    f"of one of {parents}"
+                )
+            for p in chosen:
+                p.requires_grad_(False)
+
+    def cached(self, name: str, shape: Sequence[int], fill: Callable[[np.ndarray], None]) -> np.ndarray:
+        """Float16 numbers computed once a run by the first process, kept in its folder and mapped into memory."""
+        path = self.out / name
+        if not path.is_file() and parallel.rank() == 0:
+            part = path.with_name(f".{name}.part")
+            values = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=tuple(shape))
+            with torch.inference_mode():
+                fill(values)
+            values.flush()
+            part.replace(path)
+        parallel.barrier()
+        found = np.load(path, mmap_mode="r")
+        if found.shape != tuple(shape):
+            raise TrainingError(
+                f"{path}: got shape {found.shape}, expected {tuple(shape)} for these data and this preset; "
+                "delete it, or give another --out"
+            )
+        return found
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text)
+    part.replace(path)

@@ -1,0 +1,72 @@
+"""What stages read of the data: images, words, and latents and features computed once a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from defi_models.datasets.frames import Frames
+from defi_models.models.defi import ForwardHalf
+from defi_models.models.gfdm import Gfdm
+from defi_models.training import parallel
+from defi_models.training.run import Run
+
+ENCODE_BATCH = 128
+REPORT_EVERY_BATCHES = 20
+
+
+class Tokens(Protocol):
+    """A text encoder, as far as it makes token ids."""
+
+    def tokens(self, instructions: Sequence[str]) -> Tensor:
+        """Token ids, (B, words)."""
+        ...
+
+
+def images_of(frames: Frames, rows: np.ndarray, cameras: np.ndarray) -> Tensor:
+    """Images of `rows` through `cameras`, float (N, 3, size, size) in -1..1."""
+    pixels = np.ascontiguousarray(frames.pixels[rows, cameras].transpose(0, 3, 1, 2))
+    return torch.from_numpy(pixels).float() / 127.5 - 1.0
+
+
+def choose_words(run: Run, text: Tokens, samples: np.ndarray, rng: np.random.Generator) -> Tensor:
+    """Token ids of a fitting sentence for each sample."""
+    return text.tokens([run.frames.choose_instruction(int(sample), rng) for sample in samples])
+
+
+def latents_of(run: Run, gfdm: Gfdm) -> np.ndarray:
+    """Latents of every frame, float16 (N, cameras, C, h, w)."""
+    frames = run.frames
+    autoencoder = gfdm.autoencoder.to(parallel.device())
+
+    def fill(latents: np.ndarray) -> None:
+        for start in range(0, len(frames), ENCODE_BATCH):
+            rows = np.arange(start, min(start + ENCODE_BATCH, len(frames)))
+            for camera in range(latents.shape[1]):
+                seen = rows[frames.views_of(rows) > camera]
+                images = images_of(frames, seen, np.full(len(seen), camera)).to(parallel.device())
+                latents[seen, camera] = autoencoder.encode(images).cpu().numpy()
+
+    return run.cached("latents.npy", (len(frames), frames.most_views, *gfdm.latent_shape), fill)
+
+
+def features_of(run: Run, forward: ForwardHalf, windows: np.ndarray, tokens: Tensor) -> np.ndarray:
+    """GFDM features of `windows`, float16 (N, cameras, frames, tokens, width); the GFDM does not change after this."""
+    latents = latents_of(run, forward.gfdm)
+    cameras = len(run.config.cameras)
+    forward = forward.to(parallel.device())
+
+    def fill(features: np.ndarray) -> None:
+        for start in range(0, len(windows), ENCODE_BATCH):
+            some = slice(start, start + ENCODE_BATCH)
+            present = torch.from_numpy(np.asarray(latents[windows[some], :cameras])).to(parallel.device()).float()
+            words, mask = forward.gfdm.text(tokens[some].to(parallel.device()))[:2]
+            features[some] = forward.from_latents(present, words, mask).cpu().numpy()
+            if start % (REPORT_EVERY_BATCHES * ENCODE_BATCH) == 0:
+                run.progress(f"features {start}/{len(windows)}")
+
+    return run.cached("features.npy", (len(windows), *forward.feature_shape), fill)
