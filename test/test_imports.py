@@ -25,8 +25,13 @@ RANK = {name: rank for rank, names in enumerate(CHAIN) for name in names}
 SHARES_PLACE_OF = {
     "defi_models.config": "checkpoint",
     "defi_models.cli": "evaluation",
+    "defi_models.inventory": "evaluation",
+    "defi_models.inspection": "evaluation",
+    "defi_models.official": "evaluation",
+    "defi_models.official_keys": "evaluation",
     "defi_models.commands": "evaluation",
     "defi_ros.robot": "control",
+    "defi_ros.teleop": "control",
     "defi_ros.sections": "control",
     "defi_ros.settings": "control",
     "defi_ros.up": "launch",
