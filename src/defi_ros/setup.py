@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 NAME = "defi_ros"
-NODES = ("action", "arm_bridge", "camera", "imagination", "inference", "sim", "task")
+NODES = ("action", "arm_bridge", "camera", "imagination", "inference", "sim", "task", "teleop")
 ROOT = Path("..", "..")  # launch/ and config/ lie beside src/, where people look for them
 
 
@@ -37,6 +37,6 @@ setup(
     zip_safe=False,
     entry_points={
         "console_scripts": [f"{node}_node = {NAME}.nodes.{node}_node:main" for node in NODES],
-        "defi.commands": ["up = defi_ros.up:Up"],
+        "defi.commands": ["teleop = defi_ros.cli.teleop:Teleop", "up = defi_ros.up:Up"],
     },
 )

@@ -66,7 +66,8 @@ class PolicySettings:
     """Which policy runs, on what, and how often."""
 
     path: str = param("nano", "Name of a shipped policy, `scripted`, or the folder of a checkpoint.")
-    backend: str = param("torch", "What runs the networks.", choices=("torch", "onnx"))
+    backend: str = param("torch", "What runs the networks.", choices=("torch", "compiled", "onnx"))
+    device: str = param("cpu", "Where they run: cpu, cuda, cuda:1, or, for onnx, tensorrt.")
     composed: bool = param(False, "GFDM and GIDM in one process, handing features over by reference.")
     replan_s: float = param(0.2, "Shortest time between two inferences [s].", at_least=0.0, at_most=10.0)
     threads: int = param(2, "CPU threads of one inference; 0 leaves it to the backend.", at_least=0, at_most=64)
@@ -109,44 +110,108 @@ class Control:
     after_teleop: str = param("HOLD", "Who may move the arm once the deadman is released.", choices=("HOLD", "POLICY"))
 
 
+ARM_DRIVERS = (
+    "forward_position",
+    "forward_velocity",
+    "joint_trajectory",
+    "cartesian_pose",
+    "servo_twist",
+    "servo_pose",
+)
+GRIPPER_DRIVERS = ("none", "parallel_gripper_command", "gripper_command", "franka_gripper", "forward_position")
+
+
 @dataclass(frozen=True)
 class Driver:
     """The controller interface that the arm bridge speaks."""
 
-    kind: str = param(
-        "forward_position",
-        "Kind of controller.",
-        choices=("forward_position", "joint_trajectory", "cartesian_pose"),
-    )
+    kind: str = param("forward_position", "Kind of controller.", choices=ARM_DRIVERS)
     topic: str = param("", "Command topic; empty: the usual one of the kind.")
-    base_frame: str = param("panda_link0", "Frame that poses are given in.")
-    horizon_s: float = param(0.1, "joint_trajectory: how far ahead each message reaches [s].", above=0.0, at_most=2.0)
+    base_frame: str = param("panda_link0", "Frame that poses and twists are given in.")
+    horizon_s: float = param(0.1, "joint_trajectory: how long the stop at its end takes [s].", above=0.0, at_most=2.0)
+    sending: str = param(
+        "streaming",
+        "joint_trajectory: a short message every 20 ms, or batches of set points that run `batch_s` late.",
+        choices=("streaming", "batches"),
+    )
+    batch_s: float = param(
+        0.1, "joint_trajectory: time that a batch covers; add it to control.lookahead_s [s].", above=0.02, at_most=1.0
+    )
+    nullspace_topic: str = param(
+        "target_joint", "cartesian_pose: topic of the posture that leaves the tool where it is; empty: none."
+    )
+    servo_node: str = param("servo_node", "servo_twist, servo_pose: name of MoveIt Servo's node.")
+    correction_hz: float = param(
+        4.0,
+        "forward_velocity, servo_twist: how fast a distance from the set point is made up for [1/s].",
+        at_least=0.0,
+        at_most=20.0,
+    )
+    guard_timeout_s: float = param(
+        0.1, "forward_velocity: silence after which the stop guard sends zero [s].", above=0.02, at_most=1.0
+    )
+
+
+@dataclass(frozen=True)
+class Interlock:
+    """What the robot itself must say before anything may move, and how it is brought back after it has stopped."""
+
+    kind: str = param("none", "Whose states are heard.", choices=("none", "franka", "ur"))
+    silence_s: float = param(0.5, "franka: its state counts as gone after this silence [s].", above=0.0, at_most=10.0)
+    state_topic: str = param(
+        "franka_robot_state_broadcaster/robot_state", "franka: topic of franka_msgs/FrankaRobotState."
+    )
+    status_prefix: str = param(
+        "io_and_status_controller/", "ur: before robot_program_running, robot_mode and safety_mode."
+    )
+    recovery_prefix: str = param(
+        "", "Before action_server/error_recovery (franka) or dashboard_client/unlock_protective_stop (ur)."
+    )
+    program: str = param(
+        "resend",
+        "ur: how its program starts again: `resend` in headless mode, `play` with the External Control program.",
+        choices=("resend", "play"),
+    )
+    hardware: str = param("FrankaHardwareInterface", "franka: hardware component that is activated again.")
+    controllers: tuple[str, ...] = param((), "franka: controllers that are switched on again after it.")
+    step_timeout_s: float = param(10.0, "Longest time for one step of the recovery [s].", above=0.0, at_most=120.0)
 
 
 @dataclass(frozen=True)
 class Gripper:
-    """The gripper's action and when it is commanded: on transitions only."""
+    """The gripper's interface and when it is commanded: on transitions only."""
 
-    kind: str = param(
-        "parallel_gripper_command",
-        "Type of action.",
-        choices=("none", "parallel_gripper_command", "gripper_command"),
+    kind: str = param("parallel_gripper_command", "Kind of interface.", choices=GRIPPER_DRIVERS)
+    action: str = param(
+        "panda_gripper/gripper_cmd", "Name of the action; franka_gripper: of its node; forward_position: of the topic."
     )
-    action: str = param("panda_gripper/gripper_cmd", "Name of the action.")
     joint: str = param("panda_finger_joint1", "Its joint in joint_states and in goals.")
-    width_m: float = param(0.08, "Full opening [m].", above=0.0, at_most=1.0)
-    width_per_joint: float = param(2.0, "Opening per unit of the joint: 2 where each of two fingers moves.", above=0.0)
+    width_m: float = param(0.08, "Full opening between the fingers [m].", above=0.0, at_most=1.0)
+    joint_closed: float = param(0.0, "Position of the joint when closed [m or rad].")
+    joint_open: float = param(
+        0.04, "Position of the joint when open, half the width where each of two fingers moves [m or rad]."
+    )
+    speed_m_s: float = param(0.1, "franka_gripper: speed of the fingers [m/s].", above=0.0, at_most=1.0)
     max_effort_n: float = param(20.0, "Largest force of a closing gripper [N].", above=0.0, at_most=500.0)
     close_below: float = param(0.4, "Closes when the wanted opening falls below this, 0..1.", at_least=0.0, at_most=1.0)
     open_above: float = param(0.6, "Opens when the wanted opening rises above this, 0..1.", at_least=0.0, at_most=1.0)
     min_interval_s: float = param(0.3, "Shortest time between two goals [s].", at_least=0.0, at_most=10.0)
+
+    def position(self, opening: float) -> float:
+        """Position of the joint [m or rad] at an opening, 0 closed .. 1 open."""
+        return self.joint_closed + opening * (self.joint_open - self.joint_closed)
+
+    def opening(self, position: float) -> float:
+        """Opening, 0 closed .. 1 open, at a position of the joint [m or rad]."""
+        share = (position - self.joint_closed) / (self.joint_open - self.joint_closed)
+        return min(max(share, 0.0), 1.0)
 
 
 @dataclass(frozen=True)
 class Teleop:
     """What a person's input device may ask for."""
 
-    device: str = param("keyboard", "Input device.", choices=("keyboard", "joy", "spacemouse"))
+    device: str = param("keyboard", "Input device: a name in config/teleop, or the path of such a file.")
     linear_m_s: float = param(0.15, "Speed at full deflection [m/s].", above=0.0, at_most=1.0)
     angular_rad_s: float = param(0.6, "Turning speed at full deflection [rad/s].", above=0.0, at_most=3.0)
 
@@ -174,6 +239,7 @@ class Nice:
     """How the processes share the CPU, one value a node; the arm comes first and inference last."""
 
     arm_bridge_node: int = _nice(-10)
+    stop_guard_node: int = _nice(-10)
     camera_node: int = _nice(0)
     teleop_node: int = _nice(0)
     task_node: int = _nice(0)

@@ -6,10 +6,13 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from defi_models.contract import DefiError
 
 FIRST_DOMAIN, LAST_DOMAIN = 10, 99  # above 101 the ports of a domain fall into Linux's range of ephemeral ports
+RESERVATION = "defi-ros-domain-"  # and the number: an abstract socket of the process that reserved it
+SOCKETS = Path("/proc/net/unix")
 PORT_BASE, PORTS_A_DOMAIN, FIRST_UNICAST = 7400, 250, 10  # the DDSI-RTPS specification, 9.6.2.4
 
 
@@ -28,7 +31,7 @@ def reserved_domain() -> Iterator[int]:
     """
     for domain in range(FIRST_DOMAIN, LAST_DOMAIN + 1):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as reservation:
-            if sys.platform == "linux" and not _try_bind(reservation, f"\0defi-ros-domain-{domain}"):
+            if sys.platform == "linux" and not _try_bind(reservation, f"\0{RESERVATION}{domain}"):
                 continue
             if not _first_port_is_free(domain):
                 continue
@@ -38,6 +41,16 @@ def reserved_domain() -> Iterator[int]:
         f"got no free ROS domain between {FIRST_DOMAIN} and {LAST_DOMAIN} on this machine: all are in use; "
         "set ROS_DOMAIN_ID to the one that shall be used"
     )
+
+
+def domains_in_use() -> list[int]:
+    """The domains that simulated graphs on this machine have reserved, in order; none where the system does not tell."""
+    try:
+        lines = SOCKETS.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    names = {line.rpartition("@")[2] for line in lines if f"@{RESERVATION}" in line}
+    return sorted(int(name.removeprefix(RESERVATION)) for name in names)
 
 
 def _try_bind(reservation: socket.socket, name: str) -> bool:
