@@ -87,15 +87,17 @@ def run_chain(world: World, policy: Policy, chain: Chain, index: int, benchmark:
     world.begin(chain.start, chain.style)
     rollout = Rollout(world, policy, benchmark.timing)
     took: list[int] = []
+    reason = ""
     for place, name in enumerate(chain.tasks):
         clip = Clip(f"{place + 1}/{len(chain.tasks)} {TASKS[name].instructions[0]}") if benchmark.video else None
         steps = _run_task(world, rollout, TASKS[name], benchmark.steps, policy.spec.step_ns, clip)
         if steps is None:
+            reason = rollout.held or f"{name}: not done in {benchmark.steps} steps"
             if clip is not None and benchmark.video is not None:
                 clip.save(benchmark.video / f"chain_{index:04d}_{place + 1}_{name}.mp4", policy.spec.step_ns / NS_PER_S)
             break
         took.append(steps)
-    return ChainRun(index, chain.tasks, tuple(took), time.perf_counter() - began)
+    return ChainRun(index, chain.tasks, tuple(took), time.perf_counter() - began, reason)
 
 
 def _run_task(world: World, rollout: Rollout, task: Task, steps: int, step_ns: int, clip: Clip | None) -> int | None:
@@ -146,7 +148,7 @@ class Chains:
             finished.append(run.length)
             minutes = (time.monotonic() - began) / 60
             sys.stdout.write(
-                f"chain {run.index}: {run.length}/{len(run.tasks)}, {run.wall_s:.0f} s; "
+                f"chain {run.index}: {run.length}/{len(run.tasks)}, {run.wall_s:.0f} s{run.reason and ', '}{run.reason}; "
                 f"{len(finished)}/{args.chains}, average {sum(finished) / len(finished):.2f}, {minutes:.1f} min\n"
             )
             sys.stdout.flush()

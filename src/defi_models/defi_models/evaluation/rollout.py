@@ -94,6 +94,12 @@ class SimulatedArm:
         self._core.tick(0)
         self._core.request(Mode.POLICY, "evaluation", 0)
 
+    @property
+    def held(self) -> str:
+        """Why the arm no longer follows the policy; empty while it does."""
+        authority = self._core.authority
+        return "" if authority.mode == Mode.POLICY else f"{authority.mode.name}: {authority.reason}"
+
     def tick(self, now_ns: int, chunks: Sequence[ActionChunk]) -> None:
         """Takes in what arrived, commands the arm and advances physics by one period."""
         self._core.on_state(now_ns, self._world.joint_positions(), now_ns, self._world.gripper_opening())
@@ -122,6 +128,11 @@ class Rollout:
         self._arm = SimulatedArm(world, robot)
         self._tick = 0
         self._coming: list[tuple[int, ActionChunk]] = []
+
+    @property
+    def held(self) -> str:
+        """Why the arm no longer follows the policy; empty while it does."""
+        return self._arm.held
 
     def run(self, instruction: str, done: Callable[[], bool], steps: int, step_ns: int) -> int | None:
         """Lets the policy follow an instruction until `done`, asked after every step.

@@ -19,12 +19,14 @@ class ChainRun:
         tasks: Names of its tasks.
         steps: Steps of each task that was done, in order; the task after these failed, if there is one.
         wall_s: What it cost [s].
+        reason: Why it ended early: that the steps did not suffice, or what the arm said.
     """
 
     index: int
     tasks: tuple[str, ...]
     steps: tuple[int, ...]
     wall_s: float
+    reason: str = ""
 
     @property
     def length(self) -> int:
@@ -91,7 +93,13 @@ class ChainScore:
             },
             "wall_s_per_chain": sum(run.wall_s for run in self.runs) / len(self.runs),
             "runs": [
-                {"index": run.index, "tasks": list(run.tasks), "length": run.length, "steps": list(run.steps)}
+                {
+                    "index": run.index,
+                    "tasks": list(run.tasks),
+                    "length": run.length,
+                    "steps": list(run.steps),
+                    "reason": run.reason,
+                }
                 for run in self.runs
             ],
         }
