@@ -12,7 +12,14 @@ from pathlib import Path
 from machine import can_import
 
 OWN = "src/defi_msgs"
-COMPATIBLE = {"control_msgs": "control_msgs.action", "tf2_msgs": "tf2_msgs.msg"}
+COMPATIBLE = {
+    "control_msgs": "control_msgs.action",
+    "controller_manager_msgs": "controller_manager_msgs.srv",
+    "franka_msgs": "franka_msgs.action",
+    "moveit_msgs": "moveit_msgs.srv",
+    "tf2_msgs": "tf2_msgs.msg",
+    "ur_dashboard_msgs": "ur_dashboard_msgs.msg",
+}
 PYTHON_INCLUDE = re.compile(r"/opt/python/cp\d+-cp\d+\w*/include/python3\.\d+\w*")
 NUMPY_INCLUDE = re.compile(r"/opt/python/cp\d+-cp\d+\w*/lib/python3\.\d+\w*/site-packages/numpy/_?core/include")
 

@@ -186,7 +186,7 @@ def test_cancelling_holds_the_measured_position_at_once():
     made.command(goal(point(100, [1.0, 0.0]), goal_id="g"), NOW)
     follow(made, 50)
     measured = np.array([0.4, 0.0])
-    made.cancel("g", measured)
+    made.cancel("g", measured, now_ns=0)
     np.testing.assert_allclose(follow(made, 200, start_ms=60), measured)
     assert made.take_results()[0].outcome == "canceled"
 

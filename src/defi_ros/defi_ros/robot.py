@@ -34,6 +34,7 @@ class RobotFile:
     policy: sections.PolicySettings = section(sections.PolicySettings, "Which policy runs, and how often.")
     control: sections.Control = section(sections.Control, "The arm bridge's loop and watchdogs.")
     driver: sections.Driver = section(sections.Driver, "The controller that moves the arm.")
+    interlock: sections.Interlock = section(sections.Interlock, "What the robot must say before it may move.")
     gripper: sections.Gripper = section(sections.Gripper, "The gripper.")
     teleop: sections.Teleop = section(sections.Teleop, "Moving the arm by hand.")
     sim: sections.Sim = section(sections.Sim, "The simulated robot.")
@@ -181,6 +182,11 @@ def _check_together(robot: RobotFile, where: Where) -> None:
         raise ConfigError(
             f"{where(('gripper', 'close_below'))}: gripper: got close_below {robot.gripper.close_below:g} and open_above "
             f"{robot.gripper.open_above:g}, expected close_below < open_above"
+        )
+    if robot.gripper.joint_open == robot.gripper.joint_closed:
+        raise ConfigError(
+            f"{where(('gripper', 'joint_open'))}: gripper: got joint_open and joint_closed {robot.gripper.joint_open:g}, "
+            "expected two positions of its joint"
         )
     try:
         spec = robot.spec

@@ -91,7 +91,7 @@ class Simulation:
         """Ends a goal of the trajectory controller or of the gripper, which then hold; inside a request."""
         measured = self.world.joint_positions()
         self.arm.update(now_ns, measured)  # the goal may still be among the commands left for the next update
-        trajectory.cancel(goal_id, measured)
+        trajectory.cancel(goal_id, measured, now_ns)
         self.gripper.cancel(goal_id)
 
     def instruct(self, task_id: str, text: str) -> None:

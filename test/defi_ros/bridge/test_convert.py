@@ -17,7 +17,7 @@ from defi_ros.sections import Gripper
 
 pytestmark = pytest.mark.ros
 JOINTS = ("a", "b")
-GRIPPER = Gripper(joint="finger", width_m=0.08, width_per_joint=2.0)
+GRIPPER = Gripper(joint="finger", joint_closed=0.0, joint_open=0.04)
 
 
 def opening_of(reader, message):

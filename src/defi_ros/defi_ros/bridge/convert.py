@@ -138,7 +138,7 @@ class JointReader:
     def __init__(self, joint_names: Sequence[str], gripper: Gripper) -> None:
         self._joint_names = tuple(joint_names)
         self._finger_joint = gripper.joint
-        self._opening_per_joint = gripper.width_per_joint / gripper.width_m
+        self._opening_at = gripper.opening
         self._layouts: dict[tuple[str, ...], tuple[npt.NDArray[np.intp] | None, int | None]] = {}
         self._opening = 1.0 if gripper.kind == "none" else None
 
@@ -154,7 +154,7 @@ class JointReader:
             self._layouts[names] = self._layout(names)
         order, finger = self._layouts[names]
         if finger is not None and finger < len(message.position):
-            self._opening = min(max(message.position[finger] * self._opening_per_joint, 0.0), 1.0)
+            self._opening = self._opening_at(message.position[finger])
         if order is None:
             return None
         positions = self._values("position", message.position, names, order)

@@ -1,280 +1,257 @@
-"""The ROS face of the emulated controllers: the topics and actions that real controllers have. Decides nothing."""
+"""The ROS face of the emulated controllers: the topics and services that real controllers have. Decides nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
-from control_msgs.action import FollowJointTrajectory, GripperCommand, ParallelGripperCommand
-from geometry_msgs.msg import PoseStamped
-from rclpy.action.server import ActionServer, CancelResponse, GoalResponse
-from rclpy.task import Future
+from control_msgs.msg import JointTrajectoryControllerState
+from control_msgs.srv import QueryTrajectoryState
+from geometry_msgs.msg import PoseStamped, TwistStamped
+from moveit_msgs.msg import ServoStatus
+from moveit_msgs.srv import ServoCommandType
 from sensor_msgs.msg import JointState as JointStateMessage
 from std_msgs.msg import Float64MultiArray
-from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+from std_srvs.srv import SetBool
+from trajectory_msgs.msg import JointTrajectory
 
-from defi_models.contract import NS_PER_S
+from defi_models.contract import FloatArray
 from defi_ros.bridge import qos
-from defi_ros.bridge.convert import float_array, to_ns
+from defi_ros.bridge.convert import float_array, to_ns, to_stamp
+from defi_ros.bridge.emulated_goals import EmulatedGoals, point_to, trajectory_from
 from defi_ros.bridge.lifecycle import DefiNode
 from defi_ros.robot import RobotFile
 from defi_sim.controllers import (
-    CommandRefusedError,
-    ErrorCode,
-    GoalResult,
-    GripperResult,
-    JointState,
+    ArmController,
+    CartesianPoseController,
+    CommandType,
+    EmulatedArm,
+    ForwardPositionController,
+    ForwardVelocityController,
     JointTrajectoryController,
     PoseCommand,
+    PostureCommand,
     Refusal,
-    Trajectory,
+    ServoCommand,
+    ServoController,
     TrajectoryGoal,
-    TrajectoryPoint,
 )
-from defi_sim.simulation import Readings, Simulation
+from defi_sim.simulation import Readings
 
-FORWARD, TRAJECTORY, CARTESIAN = "forward_position", "joint_trajectory", "cartesian_pose"
+FORWARD, VELOCITY, TRAJECTORY = "forward_position", "forward_velocity", "joint_trajectory"
+CARTESIAN, SERVO_TWIST, SERVO_POSE = "cartesian_pose", "servo_twist", "servo_pose"
+SERVO = "servo"
 # What is served, and the usual name of each.
 ENDPOINTS = {
     FORWARD: "forward_position_controller/commands",
+    VELOCITY: "forward_velocity_controller/commands",
     TRAJECTORY: "joint_trajectory_controller/joint_trajectory",
     CARTESIAN: "target_pose",
-    "follow_joint_trajectory": "joint_trajectory_controller/follow_joint_trajectory",
+    "nullspace": "target_joint",
+    SERVO: "servo_node",
     "parallel_gripper_command": "panda_gripper/gripper_cmd",
     "gripper_command": "panda_gripper/gripper_action",
+    "franka_gripper": "franka_gripper",
+    "gripper_position": "gripper_position_controller/commands",
 }
-NOT_ENDED = "canceled before it began, or the simulation stopped"
-FEEDBACK_PERIOD_S = 0.05  # the real controllers' action_monitor_rate of 20 Hz
+STATE_PERIOD_S = 0.02  # of the topics that a controller speaks on: state_publish_rate 50 Hz, Servo's period 10 ms
 
 
-def _point_from(message: JointTrajectoryPoint) -> TrajectoryPoint:
-    def array(values: Any) -> np.ndarray | None:
-        return np.array(values, dtype=np.float64) if len(values) else None
+class SimulationLike(Protocol):
+    """The part of `Simulation` and `KinematicSimulation` needed here."""
 
-    state = JointState(np.array(message.positions), array(message.velocities), array(message.accelerations))
-    return TrajectoryPoint(to_ns(message.time_from_start), state)
+    arm: EmulatedArm
+    gripper: Any
 
+    def request(self, work: Any) -> None:
+        """Leaves work for the next slice."""
+        ...
 
-def trajectory_from(message: JointTrajectory) -> Trajectory:
-    """The trajectory that a message carries; sizes are not checked here."""
-    start_ns = to_ns(message.header.stamp)
-    return Trajectory(tuple(message.joint_names), tuple(map(_point_from, message.points)), start_ns)
+    def cancel(self, now_ns: int, goal_id: str, trajectory: JointTrajectoryController) -> None:
+        """Ends a goal."""
+        ...
 
-
-def goal_from(goal_id: str, request: FollowJointTrajectory.Goal) -> TrajectoryGoal:
-    """The goal that a request of the follow_joint_trajectory action carries."""
-    return TrajectoryGoal(
-        trajectory_from(request.trajectory),
-        goal_id,
-        {tolerance.name: tolerance.position for tolerance in request.path_tolerance},
-        {tolerance.name: tolerance.position for tolerance in request.goal_tolerance},
-        to_ns(request.goal_time_tolerance) / NS_PER_S,
-    )
+    def check_gripper(self, position_m: float, now_ns: int) -> None:
+        """Refuses a goal of the gripper."""
+        ...
 
 
-def _point_to(positions: np.ndarray, velocities: np.ndarray | None = None) -> JointTrajectoryPoint:
-    return JointTrajectoryPoint(
-        positions=float_array(positions), velocities=[] if velocities is None else float_array(velocities)
-    )
+class KinematicsLike(Protocol):
+    """What controllers that work on poses need; see `defi_sim.controllers.cartesian_pose.CartesianSolver`."""
+
+    def forward(self, q: FloatArray) -> FloatArray:
+        """Pose of the tool."""
+        ...
+
+    def inverse(self, pose: FloatArray, seed: FloatArray, posture: FloatArray | None = None) -> Any:
+        """Joints for a pose."""
+        ...
 
 
-def goal_id_of(handle: Any) -> str:
-    """The goal's UUID as text."""
-    return bytes(handle.goal_id.uuid).hex()
+def make_controllers(joint_names: tuple[str, ...], kinematics: KinematicsLike) -> dict[str, ArmController]:
+    """One controller of each kind; all belong to one thread, so those that work on poses share the kinematics."""
+    return {
+        FORWARD: ForwardPositionController(joint_names),
+        VELOCITY: ForwardVelocityController(joint_names),
+        TRAJECTORY: JointTrajectoryController(joint_names),
+        CARTESIAN: CartesianPoseController(kinematics),
+        SERVO: ServoController(kinematics),
+    }
 
 
 def endpoint_names(robot: RobotFile) -> dict[str, str]:
-    """The usual names, except where the robot file gives the controller that moves it another."""
+    """The usual names, except where the robot file gives what it commands another."""
     names = dict(ENDPOINTS)
-    if robot.driver.topic:
-        names[robot.driver.kind] = robot.driver.topic
-    if robot.gripper.action and robot.gripper.kind in names:
-        names[robot.gripper.kind] = robot.gripper.action
+    driver, gripper = robot.driver, robot.gripper
+    if driver.topic and driver.kind in names:
+        names[driver.kind] = driver.topic
+    names["nullspace"] = driver.nullspace_topic or names["nullspace"]
+    names[SERVO] = driver.servo_node
+    kind = "gripper_position" if gripper.kind == FORWARD else gripper.kind
+    if gripper.action and kind in names:
+        names[kind] = gripper.action
     return names
 
 
 class EmulatedControllers:
-    """Subscribes and serves for the controllers of one `Simulation`; made in configure, released with the node.
+    """Subscribes and serves for the controllers of one simulation; made in configure, released with the node.
 
     Callbacks run in the thread that spins the node and leave their commands for the physics thread, which calls
-    `settle` after every slice. Goals wait in the executor as coroutines, not as threads.
+    `settle` after every slice.
     """
 
     def __init__(
         self,
         node: DefiNode,
-        simulation: Simulation,
-        trajectory: JointTrajectoryController,
+        simulation: SimulationLike,
+        controllers: Mapping[str, ArmController],
         joint_names: tuple[str, ...],
         names: Mapping[str, str],
     ) -> None:
-        """Opens topics and actions.
+        """Opens topics, services and actions.
 
         Args:
             node: The node that owns them.
             simulation: Takes the commands.
-            trajectory: Its joint trajectory controller.
+            controllers: Its controllers, as `make_controllers` gives them.
             joint_names: The arm's joints and the finger, in the order of `joint_states`.
-            names: Topic or action of each entry of `ENDPOINTS`.
+            names: Topic, action or node of each entry of `ENDPOINTS`.
         """
         self._node = node
+        self._arm = simulation.arm
         self._simulation = simulation
-        self._trajectory = trajectory
-        self._arm_joints, self._finger_joint = list(joint_names[:-1]), joint_names[-1]
+        trajectory, servo = controllers[TRAJECTORY], controllers[SERVO]
+        assert isinstance(trajectory, JointTrajectoryController) and isinstance(servo, ServoController)
+        self._trajectory, self._servo = trajectory, servo
+        self._joint_names = list(joint_names[:-1])
         self._readings: Readings | None = None
-        self._waiting: dict[str, Future] = {}
-        self._followed: dict[str, tuple[Any, Callable[[Readings], Any]]] = {}
-        node.hear(names[FORWARD], Float64MultiArray, self._hear_forward, qos.COMMANDS)
-        node.hear(names[TRAJECTORY], JointTrajectory, self._hear_trajectory, qos.EVENTS)
-        self._poses = node.hear(names[CARTESIAN], PoseStamped, self._hear_pose, qos.COMMANDS)
-        self._serve(FollowJointTrajectory, names["follow_joint_trajectory"], self._take_trajectory, self._follow)
-        self._serve(ParallelGripperCommand, names["parallel_gripper_command"], self._take_parallel, self._grip_parallel)
-        self._serve(GripperCommand, names["gripper_command"], self._take_gripper, self._grip)
-        node.every(FEEDBACK_PERIOD_S, self._give_feedback)
+        base = names[TRAJECTORY].removesuffix("/joint_trajectory")
+        self._goals = EmulatedGoals(node, simulation, trajectory, joint_names, {**names, TRAJECTORY: base})
+        self._listen(names)
+        self._offer_trajectory(base)
+        self._offer_servo(names[SERVO])
+        node.every(STATE_PERIOD_S, self._tell)
 
-    def settle(self, readings: Readings) -> list[Refusal]:
+    def settle(self, readings: Readings, now_ns: int) -> list[Refusal]:
         """Ends the goals that ended in the last slice; physics thread. Returns the commands that were refused."""
         self._readings = readings
-        results: list[GoalResult | GripperResult] = [
-            *self._trajectory.take_results(),
-            *self._simulation.gripper.take_results(),
-        ]
-        refusals = self._simulation.arm.take_refusals()
-        for refusal in refusals:
-            goal_id = getattr(refusal.command, "goal_id", None)
-            if goal_id is not None:
-                results.append(GoalResult(goal_id, "aborted", ErrorCode.INVALID_GOAL, refusal.reason))
-        for result in results:
-            waiting = self._waiting.pop(result.goal_id, None)
-            if waiting is not None:
-                waiting.set_result(result)
+        refusals = self._arm.take_refusals()
+        self._goals.settle(readings, refusals, now_ns)
         return refusals
 
     def abandon(self) -> None:
         """Aborts every goal, because nothing moves any more; after the physics thread ended."""
-        while self._waiting:
-            self._waiting.popitem()[1].set_result(None)
+        self._goals.abandon()
 
     # Topics ----------------------------------------------------------------------------------------------------------
 
-    def _hear_forward(self, message: Float64MultiArray) -> None:
-        self._simulation.arm.post(FORWARD, message.data)
+    def _listen(self, names: Mapping[str, str]) -> None:
+        hear = self._node.hear
+        post = self._arm.post
+        hear(names[FORWARD], Float64MultiArray, lambda message: post(FORWARD, message.data), qos.COMMANDS)
+        hear(names[VELOCITY], Float64MultiArray, lambda message: post(VELOCITY, message.data), qos.COMMANDS)
+        hear(names[TRAJECTORY], JointTrajectory, self._hear_trajectory, qos.EVENTS)
+        self._poses = hear(names[CARTESIAN], PoseStamped, self._hear_pose, qos.COMMANDS)
+        self._postures = hear(names["nullspace"], JointStateMessage, self._hear_posture, qos.COMMANDS)
+        hear(names["gripper_position"], Float64MultiArray, self._hear_gripper, qos.COMMANDS)
+        servo = names[SERVO]
+        twists = names.get(SERVO_TWIST, f"{servo}/delta_twist_cmds")
+        poses = names.get(SERVO_POSE, f"{servo}/pose_target_cmds")
+        hear(twists, TwistStamped, self._hear_servo_twist, qos.COMMANDS)
+        hear(poses, PoseStamped, self._hear_servo_pose, qos.COMMANDS)
 
     def _hear_trajectory(self, message: JointTrajectory) -> None:
-        self._simulation.arm.post(TRAJECTORY, TrajectoryGoal(trajectory_from(message)))
+        self._arm.post(TRAJECTORY, TrajectoryGoal(trajectory_from(message)))
 
     def _hear_pose(self, message: PoseStamped) -> None:
-        at, turn = message.pose.position, message.pose.orientation
-        pose = np.array([at.x, at.y, at.z, turn.x, turn.y, turn.z, turn.w])
         publishers = self._node.count_publishers(self._poses.topic_name)
-        self._simulation.arm.post(CARTESIAN, PoseCommand(pose, publishers))
+        self._arm.post(CARTESIAN, PoseCommand(_pose_from(message), publishers))
 
-    # Actions ---------------------------------------------------------------------------------------------------------
+    def _hear_posture(self, message: JointStateMessage) -> None:
+        publishers = self._node.count_publishers(self._postures.topic_name)
+        self._arm.post(CARTESIAN, PostureCommand(np.array(message.position), publishers))
 
-    def _serve(self, action: type, name: str, take: Callable[[Any], None], execute: Any) -> None:
-        def answer(request: Any) -> GoalResponse:
-            try:
-                if self._node.state != "active":
-                    raise CommandRefusedError("the simulation is not active")
-                take(request)
-            except CommandRefusedError as refusal:
-                self._node.get_logger().warning(f"{name}: goal rejected: {refusal}")
-                return GoalResponse.REJECT
-            return GoalResponse.ACCEPT
+    def _hear_gripper(self, message: Float64MultiArray) -> None:
+        if len(message.data) == 1:
+            self._goals.move_gripper(message.data[0])
 
-        server = ActionServer(self._node, action, name, execute, goal_callback=answer, cancel_callback=self._cancel)
-        self._node.own(server.destroy)
+    def _hear_servo_twist(self, message: TwistStamped) -> None:
+        linear, angular = message.twist.linear, message.twist.angular
+        twist = np.array([linear.x, linear.y, linear.z, angular.x, angular.y, angular.z])
+        self._arm.post(SERVO, ServoCommand(CommandType.TWIST, twist, to_ns(message.header.stamp)))
 
-    def _cancel(self, handle: Any) -> CancelResponse:
-        goal_id = goal_id_of(handle)
-        self._simulation.request(lambda now_ns: self._simulation.cancel(now_ns, goal_id, self._trajectory))
-        return CancelResponse.ACCEPT
+    def _hear_servo_pose(self, message: PoseStamped) -> None:
+        self._arm.post(SERVO, ServoCommand(CommandType.POSE, _pose_from(message), to_ns(message.header.stamp)))
 
-    def _take_trajectory(self, request: FollowJointTrajectory.Goal) -> None:
-        self._simulation.arm.check(TRAJECTORY, goal_from("", request), self._node.now_ns())
+    # What controllers say and answer -----------------------------------------------------------------------------------
 
-    def _take_parallel(self, request: ParallelGripperCommand.Goal) -> None:
-        count = len(request.command.position)
-        if count != 1:
-            raise CommandRefusedError(f"gripper goal: got {count} positions, expected exactly 1")
-        self._simulation.check_gripper(request.command.position[0], self._node.now_ns())
+    def _offer_trajectory(self, base: str) -> None:
+        self._states = self._node.say(f"{base}/controller_state", JointTrajectoryControllerState, qos.STREAM)
+        self._node.offer(f"{base}/query_state", QueryTrajectoryState, self._on_query)
 
-    def _take_gripper(self, request: GripperCommand.Goal) -> None:
-        self._simulation.check_gripper(request.command.position, self._node.now_ns())
+    def _on_query(self, request: Any, response: Any) -> Any:
+        time_ns = to_ns(request.time)
+        state = self._trajectory.query(time_ns)
+        response.success = state is not None
+        if state is None:
+            response.message = f"no trajectory runs at {time_ns} ns"
+            return response
+        response.name = self._joint_names
+        response.position = float_array(state.positions)
+        response.velocity = [] if state.velocities is None else float_array(state.velocities)
+        response.acceleration = [] if state.accelerations is None else float_array(state.accelerations)
+        return response
 
-    async def _follow(self, handle: Any) -> FollowJointTrajectory.Result:
-        goal = goal_from(goal_id_of(handle), handle.request)
-        done = await self._wait(
-            handle, lambda now_ns: self._simulation.arm.post(TRAJECTORY, goal), self._trajectory_feedback
-        )
-        if done is None:
-            return FollowJointTrajectory.Result(error_code=int(ErrorCode.INVALID_GOAL), error_string=NOT_ENDED)
-        return FollowJointTrajectory.Result(error_code=int(done.code), error_string=done.reason)
+    def _offer_servo(self, servo: str) -> None:
+        def switch(request: Any, response: Any) -> Any:
+            response.success = self._servo.switch_command_type(request.command_type)
+            return response
 
-    async def _grip_parallel(self, handle: Any) -> ParallelGripperCommand.Result:
-        def feedback(readings: Readings) -> Any:
-            return ParallelGripperCommand.Feedback(state=self._finger_state(readings.finger_m))
+        def pause(request: Any, response: Any) -> Any:
+            self._servo.paused = bool(request.data)
+            response.success = True
+            return response
 
-        done = await self._wait_for_gripper(handle, handle.request.command.position[0], feedback)
-        if done is None:
-            return ParallelGripperCommand.Result()
-        state = self._finger_state(done.position_m)
-        return ParallelGripperCommand.Result(state=state, stalled=done.stalled, reached_goal=done.reached_goal)
+        self._node.offer(f"{servo}/switch_command_type", ServoCommandType, switch)
+        self._node.offer(f"{servo}/pause_servo", SetBool, pause)
+        self._status = self._node.say(f"{servo}/status", ServoStatus, qos.STREAM)
 
-    async def _grip(self, handle: Any) -> GripperCommand.Result:
-        # As the Franka hand does: goals are half of the width (one finger), feedback and results all of it.
-        def feedback(readings: Readings) -> Any:
-            return GripperCommand.Feedback(position=2.0 * readings.finger_m)
-
-        done = await self._wait_for_gripper(handle, handle.request.command.position, feedback)
-        if done is None:
-            return GripperCommand.Result()
-        return GripperCommand.Result(
-            position=2.0 * done.position_m, stalled=done.stalled, reached_goal=done.reached_goal
-        )
-
-    async def _wait_for_gripper(
-        self, handle: Any, position_m: float, feedback: Callable[[Readings], Any]
-    ) -> GripperResult | None:
-        goal_id, gripper = goal_id_of(handle), self._simulation.gripper
-        return await self._wait(handle, lambda now_ns: gripper.command(position_m, goal_id, now_ns), feedback)
-
-    async def _wait(self, handle: Any, begin: Callable[[int], None], feedback: Callable[[Readings], Any]) -> Any:
-        """Lets the physics thread begin a goal and waits for its end; None when it never came to one."""
-        if handle.is_cancel_requested:  # canceled before it began
-            handle.canceled()
-            return None
-        goal_id = goal_id_of(handle)
-        done: Future = Future(executor=self._node.executor)
-        self._waiting[goal_id] = done
-        self._followed[goal_id] = (handle, feedback)
-        self._simulation.request(begin)
-        result = await done
-        del self._followed[goal_id]
-        if result is not None and result.outcome == "succeeded":
-            handle.succeed()
-        elif handle.is_cancel_requested:
-            handle.canceled()
-        else:
-            handle.abort()
-        return result
-
-    def _give_feedback(self) -> None:
-        readings = self._readings
-        if readings is None:
+    def _tell(self) -> None:
+        """Says the states, where anybody listens."""
+        if self._status.get_subscription_count():
+            self._status.publish(ServoStatus(code=int(self._servo.code), message=self._servo.code.name.lower()))
+        readings, desired = self._readings, self._trajectory.desired
+        if readings is None or desired is None or not self._states.get_subscription_count():
             return
-        for handle, feedback in self._followed.values():
-            handle.publish_feedback(feedback(readings))
+        state = JointTrajectoryControllerState(joint_names=self._joint_names, speed_scaling_factor=1.0)
+        state.header.stamp = to_stamp(self._node.now_ns())
+        state.reference = state.output = point_to(desired.positions, desired.velocities)
+        state.feedback = point_to(readings.positions, readings.velocities)
+        state.error = point_to(desired.positions - readings.positions)
+        self._states.publish(state)
 
-    def _trajectory_feedback(self, readings: Readings) -> FollowJointTrajectory.Feedback:
-        desired = self._trajectory.desired or JointState(readings.positions)
-        feedback = FollowJointTrajectory.Feedback(joint_names=self._arm_joints)
-        feedback.header.stamp = self._node.get_clock().now().to_msg()
-        feedback.desired = _point_to(desired.positions, desired.velocities)
-        feedback.actual = _point_to(readings.positions, readings.velocities)
-        feedback.error = _point_to(desired.positions - readings.positions)
-        return feedback
 
-    def _finger_state(self, position_m: float) -> JointStateMessage:
-        return JointStateMessage(name=[self._finger_joint], position=[position_m])
+def _pose_from(message: PoseStamped) -> FloatArray:
+    at, turn = message.pose.position, message.pose.orientation
+    return np.array([at.x, at.y, at.z, turn.x, turn.y, turn.z, turn.w])

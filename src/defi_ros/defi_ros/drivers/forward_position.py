@@ -12,26 +12,22 @@ from std_msgs.msg import Float64MultiArray
 from defi_models.contract import FloatArray
 from defi_ros.bridge import qos
 from defi_ros.bridge.convert import float_array
-from defi_ros.drivers.interface import Speaker
+from defi_ros.drivers.interface import Speaker, TopicDriver
 
 DEFAULT_TOPIC = "forward_position_controller/commands"
 
 
-class ForwardPositionDriver:
+class ForwardPositionDriver(TopicDriver):
     """Publishes std_msgs/Float64MultiArray, joints in the order of the robot file [rad]."""
 
     def __init__(self, node: Speaker, topic: str = "") -> None:
         """Makes the publisher; `topic` is relative to the node's namespace."""
         self._publisher = node.say(topic or DEFAULT_TOPIC, Float64MultiArray, qos.COMMANDS)
+        super().__init__(self._publisher)
         self._message = Float64MultiArray(data=array.array("d"))
 
-    @property
-    def topic(self) -> str:
-        """See `ArmDriver.topic`."""
-        return self._publisher.topic_name
-
-    def send(self, positions: FloatArray, velocities: FloatArray, time_ns: int) -> None:
+    def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray, time_ns: int) -> None:
         """See `ArmDriver.send`; the controller knows neither velocity nor time."""
-        del velocities, time_ns
+        del velocities, measured, time_ns
         self._message.data = float_array(positions)
         self._publisher.publish(self._message)

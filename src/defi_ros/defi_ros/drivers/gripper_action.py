@@ -16,6 +16,8 @@ class GripperAction:
     An aborted goal of a gripper that stalled on an object is no trouble: that is how a grasp ends.
     """
 
+    topics: tuple[str, ...] = ()
+
     def __init__(self, node: Node, action_type: Any, action: str, make_goal: Callable[[float], Any]) -> None:
         """Makes the client; `make_goal` gives the action's goal for an opening, 0 closed .. 1 open."""
         self._client: Any = ActionClient(node, action_type, action)

@@ -20,6 +20,6 @@ class GripperCommandDriver(GripperAction):
     def goal(self, opening: float) -> GripperCommand.Goal:
         """The goal for an opening, 0 closed .. 1 open."""
         goal = GripperCommand.Goal()
-        goal.command.position = opening * self._settings.width_m / self._settings.width_per_joint
+        goal.command.position = self._settings.position(opening)
         goal.command.max_effort = self._settings.max_effort_n
         return goal

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, runtime_checkable
 
 from rclpy.qos import QoSProfile
 
 from defi_models.contract import DefiError, FloatArray
+from defi_ros.bridge.caller import Caller
+
+STOP_GUARD = "stop_guard_node"  # the one other node that may publish on a command topic: zeros, when we are silent
 
 
 class DriverError(DefiError):
-    """A driver cannot be made, or another node already commands its controller."""
+    """A driver cannot be made or made ready, or another node already commands its controller."""
 
 
 class Speaker(Protocol):
-    """The part of a node that drivers need: gated publishers, and the graph."""
+    """The part of a node that drivers need: gated publishers, subscriptions, and the graph."""
 
     def say(self, topic: str, message_type: type, profile: QoSProfile) -> Any:
         """A publisher that is silent while the node is inactive."""
+        ...
+
+    def hear(self, topic: str, message_type: type, callback: Callable[[Any], None], profile: QoSProfile) -> Any:
+        """A subscription."""
+        ...
+
+    def watch(self, topic: str, changed: Callable[[bool], None]) -> None:
+        """Tells when the process that keeps a topic of profile `ALIVE` appears or dies."""
         ...
 
     def own(self, release: Callable[[], object]) -> None:
@@ -38,54 +49,116 @@ class Speaker(Protocol):
         ...
 
 
+class KinematicsLike(Protocol):
+    """The part of `defi_ros.control.kinematics.Kinematics` that drivers need."""
+
+    def forward(self, q: FloatArray) -> FloatArray:
+        """Pose of the tool centre point in the base frame, shape (7,), for joints, shape (joints,) [rad]."""
+        ...
+
+    def jacobian(self, q: FloatArray) -> FloatArray:
+        """Twist of the tool centre point in axes of the base frame per joint velocity, shape (6, joints)."""
+        ...
+
+
 @runtime_checkable
 class ArmDriver(Protocol):
-    """Sends joint set points to one controller. `send` belongs to the thread of the control loop."""
+    """Sends joint set points to one controller. `send` and `stop` belong to the thread of the control loop."""
 
     @property
-    def topic(self) -> str:
-        """The command topic, fully resolved."""
+    def topics(self) -> tuple[str, ...]:
+        """The command topics, fully resolved, the main one first."""
         ...
 
-    def send(self, positions: FloatArray, velocities: FloatArray, time_ns: int) -> None:
-        """The arm shall be at `positions` [rad] moving at `velocities` [rad/s], each (joints,), at `time_ns` [ns].
+    def prepare(self, call: Caller, timeout_s: float) -> None:
+        """Makes the controller listen, before the first command and after a recovery; waits.
 
-        Zero velocities mean: stay there. The last call of a session has them.
+        Raises:
+            DriverError: it cannot be made to listen.
         """
         ...
+
+    def poll(self) -> str | None:
+        """What keeps the controller from following, or None. Spinning thread, a few times a second; does not wait."""
+        ...
+
+    def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray, time_ns: int) -> None:
+        """The arm shall be at `positions` [rad] moving at `velocities` [rad/s] at `time_ns` [ns]; it is at `measured` [rad].
+
+        All arrays have shape (joints,). Zero velocities mean: stay there.
+        """
+        ...
+
+    def stop(self, positions: FloatArray, time_ns: int) -> None:
+        """The last command of a session: rest at `positions`, shape (joints,) [rad]."""
+        ...
+
+
+class TopicDriver:
+    """What arm drivers that publish on topics share; `send` is theirs."""
+
+    def __init__(self, *publishers: Any) -> None:
+        """Takes the publishers, the main one first."""
+        self._publishers = publishers
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """See `ArmDriver.topics`."""
+        return tuple(publisher.topic_name for publisher in self._publishers)
+
+    def prepare(self, call: Caller, timeout_s: float) -> None:
+        """See `ArmDriver.prepare`; these controllers listen as soon as they are active."""
+
+    def poll(self) -> str | None:
+        """See `ArmDriver.poll`."""
+        return None
+
+    def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray, time_ns: int) -> None:
+        """See `ArmDriver.send`."""
+        raise NotImplementedError
+
+    def stop(self, positions: FloatArray, time_ns: int) -> None:
+        """See `ArmDriver.stop`."""
+        self.send(positions, 0.0 * positions, positions, time_ns)
 
 
 @runtime_checkable
 class GripperDriver(Protocol):
-    """Sends openings to a gripper's action. Belongs to the thread that spins the node; nothing here waits."""
+    """Sends openings to a gripper. Belongs to the thread that spins the node; nothing here waits."""
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The command topics, fully resolved; none where the gripper has an action."""
+        ...
 
     def command(self, opening: float) -> None:
         """Starts to move to `opening`, 0 closed .. 1 open; replaces what was commanded before."""
         ...
 
     def poll(self) -> str | None:
-        """Sends what waits for the action server, and says what is wrong, or None. Call it a few times a second."""
+        """Sends what waits for the gripper, and says what is wrong, or None. Call it a few times a second."""
         ...
 
     def destroy(self) -> None:
-        """Lets go of the action client."""
+        """Lets go of clients."""
         ...
 
 
-def check_sole_publisher(node: Speaker, topic: str) -> None:
-    """Refuses a command topic that somebody else publishes already.
+def check_sole_publisher(node: Speaker, topics: Iterable[str]) -> None:
+    """Refuses command topics that somebody else publishes already.
 
     Raises:
-        DriverError: names the other node; two commanders fight over the arm.
+        DriverError: names the other nodes; two commanders fight over the arm.
     """
-    own = (node.get_name(), node.get_namespace())
-    others = {
-        info.node_namespace.rstrip("/") + "/" + info.node_name
-        for info in node.get_publishers_info_by_topic(topic)
-        if (info.node_name, info.node_namespace) != own  # one's own earlier life may be remembered for a while
-    }
-    if others:
-        raise DriverError(
-            f"{own[0]}: got another publisher on {topic}: {', '.join(sorted(others))}; expected to be the only one. "
-            "Stop that node before this one may command the arm."
-        )
+    own = {(node.get_name(), node.get_namespace()), (STOP_GUARD, node.get_namespace())}
+    for topic in topics:
+        others = {
+            info.node_namespace.rstrip("/") + "/" + info.node_name
+            for info in node.get_publishers_info_by_topic(topic)
+            if (info.node_name, info.node_namespace) not in own  # one's own earlier life may be remembered for a while
+        }
+        if others:
+            raise DriverError(
+                f"{node.get_name()}: got another publisher on {topic}: {', '.join(sorted(others))}; expected to be the "
+                "only one. Stop that node before this one may command the arm."
+            )

@@ -21,6 +21,6 @@ class ParallelGripperCommandDriver(GripperAction):
         """The goal for an opening, 0 closed .. 1 open."""
         goal = ParallelGripperCommand.Goal()
         goal.command.name = [self._settings.joint]
-        goal.command.position = [opening * self._settings.width_m / self._settings.width_per_joint]
+        goal.command.position = [self._settings.position(opening)]
         goal.command.effort = [self._settings.max_effort_n]
         return goal

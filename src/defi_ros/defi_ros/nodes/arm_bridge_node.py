@@ -17,6 +17,7 @@ from defi_msgs.msg import ActionChunk as ActionChunkMsg
 from defi_msgs.msg import ControlState, TeleopCommand
 from defi_msgs.srv import SetAuthority
 from defi_ros.bridge import qos
+from defi_ros.bridge.caller import Caller
 from defi_ros.bridge.convert import JointReader
 from defi_ros.bridge.lifecycle import DefiNode, NodeError, run
 from defi_ros.bridge.pacing import SPIN_PRIORITY, Pacer, raise_priority, settle_interpreter
@@ -56,7 +57,9 @@ class ArmBridgeNode(DefiNode):
         wait_for_joints(self, JointReader(spec.joint_names, robot.gripper))
         self._check_no_other_bridge()
         self._core = ArmCore(spec, robot.control, robot.gripper, kinematics)
-        self._driver = make_arm_driver(self, robot.driver, spec, kinematics.forward)
+        self._driver = make_arm_driver(self, robot.driver, spec, kinematics)
+        with Caller(self, self.stopping) as call:
+            self._driver.prepare(call, self.start_timeout_s)
         self._gripper = make_gripper_driver(self, robot.gripper)
         if self._gripper is not None:
             self.own(self._gripper.destroy)
@@ -66,6 +69,7 @@ class ArmBridgeNode(DefiNode):
         self._pacer = Pacer(rate_hz)
         self._last: ArmCommand | None = None
         self._gripper_goal: float | None = None
+        self._saying, self._unsaid = threading.Lock(), False
         self._connect()
 
     def _check_no_other_bridge(self) -> None:
@@ -84,6 +88,8 @@ class ArmBridgeNode(DefiNode):
         self.hear("action_chunk", ActionChunkMsg, inbox.on_chunk, qos.STREAM)
         self.hear("teleop/command", TeleopCommand, inbox.on_teleop, qos.STREAM)
         self.hear("emergency_stop", Bool, inbox.on_emergency_stop, qos.EVENTS)
+        at_the_device = "emergency stop at the input device"
+        self.hear("teleop/emergency_stop", Bool, lambda m: inbox.on_emergency_stop(m, at_the_device), qos.EVENTS)
         for role in POLICY_ROLES:
             self.watch(f"{role}/alive", lambda alive, role=role: inbox.on_alive(role, alive))
         self.offer("set_authority", SetAuthority, self._on_set_authority)
@@ -92,7 +98,7 @@ class ArmBridgeNode(DefiNode):
 
     def activate(self) -> None:
         """Starts the control loop, unless somebody else commands the arm already."""
-        check_sole_publisher(self, self._driver.topic)
+        check_sole_publisher(self, self._driver.topics)
         if self._robot.control.start_mode == Mode.POLICY.name:
             self._inbox.put(lambda now_ns: self._start_with_policy())
         if self.owns_process:
@@ -112,7 +118,7 @@ class ArmBridgeNode(DefiNode):
                 self._tick()
         self._loop.stop(REST_TIMEOUT_S)
         if self._last is not None and self._last.positions is not None:
-            self._driver.send(self._last.positions, 0.0 * self._last.velocities, self.now_ns())
+            self._driver.stop(self._last.positions, self.now_ns())
         self._say_state()
 
     def _rests(self) -> bool:
@@ -139,8 +145,8 @@ class ArmBridgeNode(DefiNode):
         now_ns = self.now_ns()
         self._inbox.deliver(now_ns)
         command = self._core.tick(now_ns)
-        if command.positions is not None:
-            self._driver.send(command.positions, command.velocities, now_ns)
+        if command.positions is not None and command.measured is not None:
+            self._driver.send(command.positions, command.velocities, command.measured, now_ns)
         latency_ms = self._report.note(command, self.now_ns())
         self._inbox.tool_pose = command.pose
         if command.gripper_goal is not None:
@@ -157,10 +163,17 @@ class ArmBridgeNode(DefiNode):
         return response
 
     def _say_state(self) -> None:
-        gone = next(iter(tuple(self._inbox.lost.values())), "")
-        message = self._report.message(self._core, self._pacer.lateness, self.now_ns(), gone)
-        if message is not None:
-            self._states.publish(message)
+        """Says how things are, in the order of ticks; either thread may call it and neither waits for the other."""
+        self._unsaid = True
+        while self._unsaid and self._saying.acquire(blocking=False):  # who comes meanwhile is served by the holder
+            try:
+                self._unsaid = False
+                gone = next(iter(tuple(self._inbox.lost.values())), "")
+                message = self._report.message(self._core, self._pacer.lateness, self.now_ns(), gone)
+                if message is not None:
+                    self._states.publish(message)
+            finally:
+                self._saying.release()
 
     def _send_gripper(self) -> None:
         if self._gripper is None or self.state != "active":
@@ -185,7 +198,7 @@ class ArmBridgeNode(DefiNode):
             limit_violations=self._core.limit_violations,
         )
         try:
-            check_sole_publisher(self, self._driver.topic)
+            check_sole_publisher(self, self._driver.topics)
         except DriverError as error:
             reason = str(error)
             self.health.trouble("command topic", reason)

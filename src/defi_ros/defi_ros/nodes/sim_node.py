@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from itertools import cycle
 
 from rclpy.task import Future
@@ -18,25 +19,12 @@ from defi_msgs.msg import Instruction, TaskOutcome
 from defi_msgs.srv import ResetSim
 from defi_ros.bridge import qos
 from defi_ros.bridge.convert import to_stamp
-from defi_ros.bridge.emulated_controllers import (
-    CARTESIAN,
-    FORWARD,
-    TRAJECTORY,
-    EmulatedControllers,
-    endpoint_names,
-)
+from defi_ros.bridge.emulated_controllers import EmulatedControllers, endpoint_names, make_controllers
 from defi_ros.bridge.lifecycle import DefiNode, run
 from defi_ros.bridge.simulated_sensors import JOINTS, SimulatedSensors
 from defi_ros.control.kinematics import Kinematics
 from defi_ros.robot import RobotFile
-from defi_sim.controllers import (
-    CartesianPoseController,
-    EmulatedArm,
-    ForwardPositionController,
-    GripperController,
-    GripperOptions,
-    JointTrajectoryController,
-)
+from defi_sim.controllers import ArmController, EmulatedArm, GripperController, GripperOptions
 from defi_sim.description import ARM_JOINTS, TIP_FRAME, robot_description
 from defi_sim.oracle import TaskOracle
 from defi_sim.pacing import Pacer, every
@@ -74,28 +62,23 @@ class SimNode(DefiNode):
             )
         self._settings = robot.sim
         self._cameras = tuple(robot.cameras)
-        self._simulation, trajectory = self._build(robot)
+        controllers = make_controllers(ARM_JOINTS, Kinematics(robot_description(), ARM_JOINTS, TIP_FRAME))
+        self._simulation = self._build(robot, controllers)
         self._try_renderer()
-        self._endpoints = EmulatedControllers(self, self._simulation, trajectory, JOINTS, endpoint_names(robot))
+        self._endpoints = EmulatedControllers(self, self._simulation, controllers, JOINTS, endpoint_names(robot))
         self._sensors = SimulatedSensors(self, self._cameras)
         self._outcomes = self.say("task_outcome", TaskOutcome, qos.EVENTS)
         self._time_topic = None if robot.sim.real_time else self.say("/clock", Clock, qos.COMMANDS)
         self.hear("instruction", Instruction, self._hear_instruction, qos.LATCHED)
         self.offer("sim/reset", ResetSim, self._reset)
 
-    def _build(self, robot: RobotFile) -> tuple[Simulation, JointTrajectoryController]:
+    def _build(self, robot: RobotFile, controllers: Mapping[str, ArmController]) -> Simulation:
         size = (robot.sim.image_px, robot.sim.image_px)
         self._world = World(self._cameras, size, seed=int(self.get_parameter("seed").value))
-        trajectory = JointTrajectoryController(ARM_JOINTS)
-        kinds = {
-            FORWARD: ForwardPositionController(ARM_JOINTS),
-            TRAJECTORY: trajectory,
-            CARTESIAN: CartesianPoseController(Kinematics(robot_description(), ARM_JOINTS, TIP_FRAME)),
-        }
         owner = str(self.get_parameter("controller").value)
-        arm = EmulatedArm(kinds, None if owner == "auto" else owner, robot.sim.reset_pause_s)
+        arm = EmulatedArm(controllers, None if owner == "auto" else owner, robot.sim.reset_pause_s)
         gripper = GripperController(GripperOptions(allow_stalling=bool(self.get_parameter("allow_stalling").value)))
-        return Simulation(self._world, arm, gripper, TaskOracle()), trajectory
+        return Simulation(self._world, arm, gripper, TaskOracle())
 
     def _try_renderer(self) -> None:
         """Draws one image of each camera, so that a machine that cannot is told so now."""
@@ -169,7 +152,7 @@ class SimNode(DefiNode):
             self._sensors.tell_joints(readings, self._time_ns)
         if scene:
             self._sensors.tell_scene(self._world.scene(), self._time_ns)
-        for refusal in self._endpoints.settle(readings):
+        for refusal in self._endpoints.settle(readings, self._time_ns):
             self.get_logger().warning(f"command refused: {refusal.reason}", throttle_duration_sec=1.0)
         if readings.outcome is not None:
             outcome = TaskOutcome(task_id=readings.outcome.task_id, success=True, reason=readings.outcome.reason)

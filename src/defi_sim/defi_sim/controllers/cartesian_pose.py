@@ -13,6 +13,7 @@ import numpy as np
 
 from defi_models.contract import NS_PER_S, POSE_DIMS, FloatArray
 from defi_sim.controllers.interface import CommandRefusedError
+from defi_sim.controllers.pose import pose_difference, pose_moved
 
 CONTROLLER_TICK_S = 0.001  # the real controller runs at 1 kHz; its filter is defined per tick
 MAX_STEP_S = 0.05  # a longer gap between updates is cut, so that the integration stays stable
@@ -26,6 +27,11 @@ class SolutionLike(Protocol):
         """The joints found, within their limits."""
         ...
 
+    @property
+    def reached(self) -> bool:
+        """Whether they bring the tool to the pose."""
+        ...
+
 
 class CartesianSolver(Protocol):
     """The part of `defi_ros.control.kinematics.Kinematics` needed here."""
@@ -34,8 +40,8 @@ class CartesianSolver(Protocol):
         """Pose of the tool, shape (7,)."""
         ...
 
-    def inverse(self, pose: FloatArray, seed: FloatArray) -> Any:
-        """Joints for a pose, a `SolutionLike`."""
+    def inverse(self, pose: FloatArray, seed: FloatArray, posture: FloatArray | None = None) -> Any:
+        """Joints for a pose, a `SolutionLike`; they lean to `posture` where the pose leaves freedom."""
         ...
 
 
@@ -72,6 +78,14 @@ class PoseCommand:
     publishers: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class PostureCommand:
+    """The joints to lean to where the pose leaves freedom, by position, shape (joints,) [rad]; publishers as above."""
+
+    positions: FloatArray
+    publishers: int = 1
+
+
 class CartesianPoseController:
     """Pulls the tool to the newest target with a spring; has no time-out and no limit on how far a target jumps.
 
@@ -83,15 +97,20 @@ class CartesianPoseController:
         self._solver = solver
         self._options = options or ImpedanceOptions()
         self._active = False
+        self._posture_moved = False
         self._last_ns = 0
         self.ignored = 0
 
-    def check(self, command: PoseCommand, now_ns: int) -> None:
-        """Refuses a pose that is none.
+    def check(self, command: PoseCommand | PostureCommand, now_ns: int) -> None:
+        """Refuses a pose that is none, and a posture with a number that is not finite.
 
         Raises:
             CommandRefusedError: wrong shape, not finite, or a quaternion without direction.
         """
+        if isinstance(command, PostureCommand):
+            if not np.isfinite(command.positions).all():
+                raise CommandRefusedError(f"target_joint: got {list(command.positions)}, expected finite positions")
+            return
         pose = np.asarray(command.pose, dtype=np.float64)
         if pose.shape != (POSE_DIMS,) or not np.isfinite(pose).all() or np.linalg.norm(pose[3:]) < 1e-6:
             raise CommandRefusedError(
@@ -105,11 +124,14 @@ class CartesianPoseController:
         self._target = self._pose.copy()
         self._filtered = self._pose.copy()
         self._twist = np.zeros(6)
+        self._posture = self._q.copy()
         self._last_ns = now_ns
         self._active = True
 
-    def command(self, command: PoseCommand, now_ns: int) -> None:
+    def command(self, command: PoseCommand | PostureCommand, now_ns: int) -> None:
         """Takes a target, unless its topic has too many publishers; then it is ignored as the real one does.
+
+        A posture is read by position, names or not; one of another length than the arm's is ignored too.
 
         Raises:
             CommandRefusedError: as `check`.
@@ -117,6 +139,13 @@ class CartesianPoseController:
         self.check(command, now_ns)
         if command.publishers > self._options.max_publishers:
             self.ignored += 1
+            return
+        if isinstance(command, PostureCommand):
+            if len(command.positions) != len(self._posture):
+                self.ignored += 1
+                return
+            self._posture = np.array(command.positions, dtype=np.float64)
+            self._posture_moved = True
             return
         self._target = np.array(command.pose, dtype=np.float64)
         self._target[3:] /= np.linalg.norm(self._target[3:])
@@ -133,19 +162,20 @@ class CartesianPoseController:
         before = self._pose.copy()
         self._swing(elapsed_s)
         self._stay_near(self._solver.forward(measured))
-        if not np.array_equal(before, self._pose):
-            self._q = np.array(self._solver.inverse(self._pose, self._q).q, dtype=np.float64)
+        if self._posture_moved or not np.array_equal(before, self._pose):
+            self._posture_moved = False
+            self._q = np.array(self._solver.inverse(self._pose, self._q, self._posture).q, dtype=np.float64)
         return self._q
 
     def _filter_target(self, elapsed_s: float) -> None:
         """Moves the filtered target as the controller's per-tick exponential average does in `elapsed_s`."""
         kept = (1.0 - self._options.target_filter) ** (elapsed_s / CONTROLLER_TICK_S)
-        self._filtered = _stepped(self._filtered, (1.0 - kept) * _difference(self._filtered, self._target))
+        self._filtered = pose_moved(self._filtered, (1.0 - kept) * pose_difference(self._filtered, self._target))
 
     def _swing(self, elapsed_s: float) -> None:
         """Moves the virtual tool: spring on the clipped error, critical damper, exact for a constant error."""
         options = self._options
-        error = _clipped(_difference(self._pose, self._filtered), options)
+        error = _clipped(pose_difference(self._pose, self._filtered), options)
         for part, rate in (
             (slice(0, 3), np.sqrt(options.stiffness_n_m / options.mass_kg)),
             (slice(3, 6), np.sqrt(options.stiffness_nm_rad / options.inertia_kg_m2)),
@@ -157,14 +187,14 @@ class CartesianPoseController:
             self._twist[part] = fade * (pull + rate * (error[part] - pull * elapsed_s))
             error[part] = moved
         if np.abs(error).max() > 1e-9:  # a spring at rest has nothing to do
-            self._pose = _stepped(self._pose, error)
+            self._pose = pose_moved(self._pose, error)
 
     def _stay_near(self, measured_pose: FloatArray) -> None:
         """Keeps the virtual tool where the spring of a blocked arm could still hold it."""
-        lead = _difference(measured_pose, self._pose)
+        lead = pose_difference(measured_pose, self._pose)
         allowed = _clipped(lead, self._options)
         if not np.array_equal(lead, allowed):
-            self._pose = _stepped(measured_pose, allowed)
+            self._pose = pose_moved(measured_pose, allowed)
 
 
 def _clipped(error: FloatArray, options: ImpedanceOptions) -> FloatArray:
@@ -174,35 +204,3 @@ def _clipped(error: FloatArray, options: ImpedanceOptions) -> FloatArray:
         if size > limit:
             clipped[part] *= limit / size
     return clipped
-
-
-def _difference(start: FloatArray, end: FloatArray) -> FloatArray:
-    """What moves `start` onto `end`: translation and rotation vector in axes of the base, shape (6,)."""
-    turn = _product(end[3:], start[3:] * (-1.0, -1.0, -1.0, 1.0))
-    if turn[3] < 0.0:
-        turn = -turn
-    sine = float(np.linalg.norm(turn[:3]))
-    scale = 2.0 if sine < 1e-9 else 2.0 * np.arctan2(sine, turn[3]) / sine
-    return np.concatenate([end[:3] - start[:3], scale * turn[:3]])
-
-
-def _stepped(pose: FloatArray, step: FloatArray) -> FloatArray:
-    """`pose` moved by a translation and a rotation vector in axes of the base, shape (7,)."""
-    angle = float(np.linalg.norm(step[3:]))
-    axis_part = 0.5 * step[3:] if angle < 1e-9 else np.sin(0.5 * angle) / angle * step[3:]
-    turned = _product(np.array([*axis_part, np.cos(0.5 * angle)]), pose[3:])
-    return np.concatenate([pose[:3] + step[:3], turned / np.linalg.norm(turned)])
-
-
-def _product(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Quaternion product a b, both (x, y, z, w)."""
-    ax, ay, az, aw = a
-    bx, by, bz, bw = b
-    return np.array(
-        [
-            aw * bx + ax * bw + ay * bz - az * by,
-            aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw,
-            aw * bw - ax * bx - ay * by - az * bz,
-        ]
-    )

@@ -32,6 +32,7 @@ class EmulatedArm:
 
     Attributes:
         owner: The controller that owns the arm, or None before the first command.
+        stopped: Why the robot does not move whatever its controllers want, or None.
         ignored: Messages that came while the controllers restarted; goals of an action are refused instead.
     """
 
@@ -56,15 +57,41 @@ class EmulatedArm:
         self._inbox: deque[tuple[str, Any]] = deque()
         self._ready_ns = 0
         self._refusals: list[Refusal] = []
+        self._deactivated = False
         self.owner: str | None = None
+        self.stopped: str | None = None
         self.ignored = 0
+
+    def suspend(self, reason: str, now_ns: int, measured: FloatArray, *, deactivate: bool) -> None:
+        """The robot stops where it is. With `deactivate` its controllers are switched off and hear nothing.
+
+        Without, they go on hearing, and what they want when the robot goes on is followed at once: as on a UR, whose
+        protective stop only pauses.
+        """
+        self.stopped = reason
+        self._halted_at = measured.copy()
+        if deactivate:
+            self._deactivated = True
+            for controller in self._controllers.values():
+                controller.activate(now_ns, measured)
+            self.owner = None
+
+    def resume(self, now_ns: int, measured: FloatArray) -> None:
+        """The robot follows its controllers again; those that were switched off start from where it is."""
+        self.stopped = None
+        if self._deactivated:
+            self._deactivated = False
+            for controller in self._controllers.values():
+                controller.activate(now_ns, measured)
 
     def check_ready(self, now_ns: int) -> None:
         """Refuses every command while the controllers restart.
 
         Raises:
-            CommandRefusedError: with how long it takes.
+            CommandRefusedError: with how long it takes, or why the controllers are switched off.
         """
+        if self._deactivated:
+            raise CommandRefusedError(f"the controllers are switched off: {self.stopped}")
         if now_ns < self._ready_ns:
             wait_s = (self._ready_ns - now_ns) / NS_PER_S
             raise CommandRefusedError(f"the controllers restart after a reset, ready in {wait_s:.3f} s")
@@ -100,10 +127,11 @@ class EmulatedArm:
         """The joint set points, shape (joints,) [rad]; None as long as no controller writes any."""
         while self._inbox:
             self._take(*self._inbox.popleft(), now_ns, measured)
-        return None if self.owner is None else self._controllers[self.owner].update(now_ns, measured)
+        wanted = None if self.owner is None else self._controllers[self.owner].update(now_ns, measured)
+        return wanted if self.stopped is None else self._halted_at
 
     def _take(self, kind: str, command: Any, now_ns: int, measured: FloatArray) -> None:
-        if now_ns < self._ready_ns and getattr(command, "goal_id", None) is None:
+        if (now_ns < self._ready_ns or self._deactivated) and getattr(command, "goal_id", None) is None:
             self.ignored += 1
             return
         try:

@@ -44,18 +44,22 @@ class GripperResult:
 
 
 class GripperController:
-    """Drives both fingers to the position of the newest goal and holds it after that.
+    """Drives the fingers to the position of the newest goal and holds it after that.
 
-    Positions are those of one finger (half the width), 0 closed .. `FINGER_STROKE_M` open. A new goal ends the one
-    before it. Not thread-safe, except `check`.
+    Positions are those of the gripper's joint, by default one finger of the Franka hand (half the width), 0 closed ..
+    `FINGER_STROKE_M` open. A new goal ends the one before it. Not thread-safe, except `check`.
 
     Attributes:
         goal_id: The goal being pursued, or None.
         position_m: Position of a finger at the last update [m].
     """
 
-    def __init__(self, options: GripperOptions | None = None) -> None:
+    def __init__(
+        self, options: GripperOptions | None = None, stroke: tuple[float, float] = (0.0, FINGER_STROKE_M)
+    ) -> None:
+        """Takes the position of the joint when closed and when open [m or rad]."""
         self._options = options or GripperOptions()
+        self._closed, self._open = stroke
         self._target_m: float | None = None
         self._last_motion_ns = 0
         self._last_update_ns: int | None = None
@@ -69,16 +73,17 @@ class GripperController:
         Raises:
             CommandRefusedError: not finite, or outside the stroke of a finger.
         """
-        if not math.isfinite(position_m) or not -STROKE_SLACK_M <= position_m <= FINGER_STROKE_M + STROKE_SLACK_M:
+        lowest, highest = sorted((self._closed, self._open))
+        if not math.isfinite(position_m) or not lowest - STROKE_SLACK_M <= position_m <= highest + STROKE_SLACK_M:
             raise CommandRefusedError(
-                f"gripper goal: got {position_m} m, expected the position of one finger in 0..{FINGER_STROKE_M} m "
+                f"gripper goal: got {position_m} m, expected the position of one finger in {lowest:g}..{highest:g} m "
                 "(half the width between the fingers)"
             )
 
     def activate(self, opening: float) -> None:
         """Aborts the goal and commands nothing until the next one. `opening`: 0 closed .. 1 open."""
         self._finish("aborted", stalled=False, reached_goal=False)
-        self.position_m = opening * FINGER_STROKE_M
+        self.position_m = self._position(opening)
         self._target_m = None
         self._last_update_ns = None
 
@@ -107,13 +112,16 @@ class GripperController:
 
     def update(self, now_ns: int, opening: float) -> float | None:
         """The opening to command, 0 closed .. 1 open, given the measured one; None before the first goal."""
-        position_m = opening * FINGER_STROKE_M
+        position_m = self._position(opening)
         self._note_motion(now_ns, position_m)
         if self._target_m is None:
             return None
         if self.goal_id is not None:
             self._judge(now_ns, self._target_m)
-        return min(max(self._target_m / FINGER_STROKE_M, 0.0), 1.0)
+        return min(max((self._target_m - self._closed) / (self._open - self._closed), 0.0), 1.0)
+
+    def _position(self, opening: float) -> float:
+        return self._closed + opening * (self._open - self._closed)
 
     def _note_motion(self, now_ns: int, position_m: float) -> None:
         if self._last_update_ns is not None and now_ns > self._last_update_ns:

@@ -12,7 +12,7 @@ import numpy as np
 
 from defi_models.contract import NS_PER_S, FloatArray
 from defi_sim.controllers.interface import CommandRefusedError
-from defi_sim.controllers.trajectory import JointState, RunningTrajectory, Trajectory
+from defi_sim.controllers.trajectory import JointState, RunningTrajectory, StoppingTrajectory, Trajectory
 
 # A final velocity below this counts as zero: the spacing of 32-bit floats at 1, which the real controller uses.
 ZERO_VELOCITY_RAD_S = float(np.finfo(np.float32).eps)
@@ -50,6 +50,8 @@ class TrajectoryOptions:
         path_tolerance_rad: Largest error on the way, for each joint [rad]; 0 is not checked.
         goal_tolerance_rad: Largest error at the end, for each joint [rad]; 0 is not checked.
         goal_time_s: How much later than planned the goal may be reached [s]; 0 is for ever.
+        decelerate_on_cancel: A canceled goal brakes the arm instead of holding the measured position at once.
+        max_deceleration_on_cancel: How fast each joint brakes then [rad/s^2].
         cmd_timeout_s: Holds the measured position this long after the end of the last trajectory [s]; 0 is never.
     """
 
@@ -59,6 +61,8 @@ class TrajectoryOptions:
     goal_tolerance_rad: float = UNCHECKED
     goal_time_s: float = 0.0
     cmd_timeout_s: float = 0.0
+    decelerate_on_cancel: bool = False
+    max_deceleration_on_cancel: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ class JointTrajectoryController:
         self._joint_names = tuple(joint_names)
         self._options = options or TrajectoryOptions()
         self._waiting: TrajectoryGoal | None = None
-        self._running: RunningTrajectory | None = None
+        self._running: RunningTrajectory | StoppingTrajectory | None = None
         self._results: list[GoalResult] = []
         self.desired: JointState | None = None
         self.goal_id: str | None = None
@@ -146,11 +150,26 @@ class JointTrajectoryController:
             self._use_tolerances(None)
         self._waiting = command
 
-    def cancel(self, goal_id: str, measured: FloatArray) -> None:
-        """Ends a goal and holds the measured position at once; nothing if it is not the one being followed."""
-        if goal_id == self.goal_id:
-            self._finish("canceled", ErrorCode.SUCCESSFUL, "canceled by the client")
+    def cancel(self, goal_id: str, measured: FloatArray, now_ns: int) -> None:
+        """Ends a goal: holds the measured position at once, or brakes; nothing if it is not the one being followed."""
+        if goal_id != self.goal_id:
+            return
+        self._finish("canceled", ErrorCode.SUCCESSFUL, "canceled by the client")
+        if not self._options.decelerate_on_cancel or self.desired is None:
             self._hold(measured)
+            return
+        fastest = np.full(len(self._joint_names), self._options.max_deceleration_on_cancel)
+        self._running, self._waiting = StoppingTrajectory(self.desired, fastest, now_ns), None
+
+    def query(self, time_ns: int) -> JointState | None:
+        """Where the running trajectory is at a time [ns], as the service query_state tells; None outside of it.
+
+        Any thread may call it: the trajectory is replaced as a whole and never changed.
+        """
+        running = self._running
+        if running is None or not running.start_ns <= time_ns <= running.end_ns:
+            return None
+        return running.sample(time_ns)
 
     def take_results(self) -> list[GoalResult]:
         """The goals that ended since the last call."""
@@ -170,7 +189,9 @@ class JointTrajectoryController:
             self._follow(self._running, now_ns, measured, first_sample)
         return self.desired.positions
 
-    def _follow(self, running: RunningTrajectory, now_ns: int, measured: FloatArray, first_sample: bool) -> None:
+    def _follow(
+        self, running: RunningTrajectory | StoppingTrajectory, now_ns: int, measured: FloatArray, first_sample: bool
+    ) -> None:
         """Samples the trajectory, then judges the error as the real controller does."""
         wanted = running.sample(now_ns)
         error = np.abs((wanted.positions - measured + np.pi) % (2.0 * np.pi) - np.pi)

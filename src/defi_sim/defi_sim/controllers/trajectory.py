@@ -97,6 +97,34 @@ class RunningTrajectory:
         )
 
 
+class StoppingTrajectory:
+    """Every joint brakes evenly to rest, each as fast as it may.
+
+    Attributes:
+        start_ns: When it begins [ns].
+        end_ns: When the last joint rests [ns].
+    """
+
+    def __init__(self, before: JointState, deceleration: FloatArray, now_ns: int) -> None:
+        """From the state `before` on, with `deceleration`, shape (joints,) [rad/s^2]."""
+        self._before = before.positions
+        self._velocity = np.zeros_like(before.positions) if before.velocities is None else before.velocities
+        self._deceleration = deceleration
+        self._rest_s = np.abs(self._velocity) / deceleration
+        self.start_ns = now_ns
+        self.end_ns = now_ns + round(float(self._rest_s.max()) * NS_PER_S)
+
+    def sample(self, now_ns: int) -> JointState:
+        """Where it is at `now_ns`."""
+        t = np.minimum((now_ns - self.start_ns) / NS_PER_S, self._rest_s)
+        slowing = -np.sign(self._velocity) * self._deceleration
+        positions = self._before + self._velocity * t + 0.5 * slowing * t**2
+        moving = t < self._rest_s
+        return JointState(
+            positions, np.where(moving, self._velocity + slowing * t, 0.0), np.where(moving, slowing, 0.0)
+        )
+
+
 def interpolate(start_ns: int, start: JointState, end_ns: int, end: JointState, now_ns: int) -> JointState:
     """The state at `now_ns` on the lowest polynomial that meets what both ends give.
 

@@ -1,0 +1,86 @@
+"""ros2_control's forward_command_controller on velocity: every tick, the velocities of all joints, as plain numbers.
+
+The controller keeps the last velocity for ever: when the bridge dies in motion, the arm would go on. So it commands
+nothing unless a process of its own, stop_guard_node, lives, which sends zero when the bridge falls silent.
+"""
+
+from __future__ import annotations
+
+import array
+
+import numpy as np
+from std_msgs.msg import Float64MultiArray
+
+from defi_models.contract import FloatArray, JointLimits
+from defi_ros.bridge import qos
+from defi_ros.bridge.caller import Caller, CallError
+from defi_ros.bridge.convert import float_array
+from defi_ros.drivers.interface import STOP_GUARD, DriverError, Speaker, TopicDriver
+
+DEFAULT_TOPIC = "forward_velocity_controller/commands"
+GUARD_ALIVE = f"{STOP_GUARD}/alive"
+# Distances below this are not made up for at rest, so that a resting arm is commanded exactly zero [rad].
+REST_TOLERANCE_RAD = 1e-3
+
+
+class ForwardVelocityDriver(TopicDriver):
+    """Publishes std_msgs/Float64MultiArray [rad/s]: the set point's velocity, and a share of the way to the set point."""
+
+    def __init__(self, node: Speaker, limits: JointLimits, correction_hz: float, topic: str = "") -> None:
+        """Makes the publisher and watches the guard.
+
+        Args:
+            node: Owns both.
+            limits: Its velocities bound what is sent.
+            correction_hz: How fast a distance between measured joints and set point is made up for [1/s].
+            topic: Command topic, relative to the node's namespace.
+        """
+        self._publisher = node.say(topic or DEFAULT_TOPIC, Float64MultiArray, qos.COMMANDS)
+        super().__init__(self._publisher)
+        self._message = Float64MultiArray(data=array.array("d"))
+        self._fastest = limits.velocity
+        self._correction_hz = correction_hz
+        self._node = node
+        self._guarded = False
+        node.watch(GUARD_ALIVE, self._on_guard)
+
+    def _on_guard(self, alive: bool) -> None:
+        self._guarded = alive
+
+    def prepare(self, call: Caller, timeout_s: float) -> None:
+        """Waits for the guard.
+
+        Raises:
+            DriverError: there is none.
+        """
+        try:
+            call.wait_alive(STOP_GUARD, timeout_s)
+        except CallError as error:
+            raise DriverError(
+                f"forward_velocity: {error}, expected that process, without which a dead bridge would leave the arm "
+                f"moving. Start it: `ros2 run defi_ros {STOP_GUARD}`, or use `defi up`."
+            ) from error
+        self._guarded = True
+
+    def poll(self) -> str | None:
+        """Whether the guard lives: one that was killed loses its liveliness, one that ended leaves the graph."""
+        if self._guarded and self._node.get_publishers_info_by_topic(GUARD_ALIVE):
+            return None
+        return f"forward_velocity: {STOP_GUARD} is gone; nothing would stop a runaway arm"
+
+    def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray, time_ns: int) -> None:
+        """See `ArmDriver.send`."""
+        del time_ns
+        away = positions - measured
+        if not velocities.any():
+            away = np.where(np.abs(away) > REST_TOLERANCE_RAD, away, 0.0)
+        self._say(np.clip(velocities + self._correction_hz * away, -self._fastest, self._fastest))
+
+    def stop(self, positions: FloatArray, time_ns: int) -> None:
+        """See `ArmDriver.stop`; exactly zero, which stays in force."""
+        del time_ns
+        self._say(0.0 * positions)
+
+    def _say(self, velocities: FloatArray) -> None:
+        self._message.data = float_array(velocities)
+        self._publisher.publish(self._message)
