@@ -228,6 +228,42 @@ def test_an_emergency_stop_latches_until_it_is_reset(graph, arm):
     assert arm.ask(ControlState.HOLD, reset=True).granted
 
 
+def test_two_stops_stand_each_for_itself_and_the_service_stops_too(graph, arm):
+    wall, device = graph.speaker("emergency_stop", Bool), graph.speaker("teleop/emergency_stop", Bool)
+    graph.until(lambda: wall.get_subscription_count() and device.get_subscription_count())
+    wall.publish(Bool(data=True))
+    graph.until(lambda: arm.state.mode == ControlState.STOPPED)
+    assert arm.state.reason == "emergency stop is pressed"
+    device.publish(Bool(data=True))
+    device.publish(Bool(data=False))
+    answer = arm.ask(ControlState.HOLD, reset=True)
+    assert not answer.granted and answer.reason == "reset refused: still emergency stop is pressed"
+    wall.publish(Bool(data=False))
+    graph.until(lambda: not arm.node._core.authority._causes)
+    assert arm.ask(ControlState.HOLD, reset=True).granted
+    assert arm.ask(ControlState.STOPPED).granted
+    graph.until(lambda: arm.state.mode == ControlState.STOPPED)
+    assert arm.state.reason == "stop asked for by test" and arm.state.source == "test"
+
+
+def test_control_states_come_in_the_order_of_ticks_whoever_says_them(graph, arm):
+    talking = threading.Event()
+
+    def talk():
+        while not talking.is_set():
+            arm.node._say_state()
+
+    talkers = [threading.Thread(target=talk) for _ in range(2)]
+    for talker in talkers:
+        talker.start()
+    graph.until(lambda: len(arm.states) > 200)
+    talking.set()
+    for talker in talkers:
+        talker.join()
+    ticks = [state.ticks for state in arm.states]
+    assert ticks == sorted(ticks)
+
+
 def test_a_person_at_the_device_takes_over_and_the_arm_rests_when_the_stream_stops(graph, arm, panda_urdf):
     teleop = graph.speaker("teleop/command", TeleopCommand, qos.STREAM)
     graph.until(teleop.get_subscription_count)

@@ -34,7 +34,7 @@ class Person:
     def __init__(self, graph, device="joy"):
         self.graph = graph
         self.commands = graph.listen("teleop/command", TeleopCommand, qos.STREAM)
-        self.stops = graph.listen("emergency_stop", Bool)
+        self.stops = graph.listen("teleop/emergency_stop", Bool)
         self.asked: list[SetAuthority.Request] = []
         graph.peer.create_service(SetAuthority, "set_authority", self._answer)
         self._joy = graph.speaker("joy", Joy, qos.STREAM)
@@ -132,7 +132,7 @@ def test_a_keyboard_without_a_terminal_is_refused(graph, monkeypatch):
 def test_keys_in_a_terminal_move_stop_and_leave_the_terminal_as_it_was(graph):
     """`defi teleop keyboard` as a process of its own on a pseudo-terminal."""
     commands = graph.listen("teleop/command", TeleopCommand, qos.STREAM)
-    stops = graph.listen("emergency_stop", Bool)
+    stops = graph.listen("teleop/emergency_stop", Bool)
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "defi_models.cli", "teleop", "keyboard", "--namespace", graph.namespace]
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)

@@ -118,6 +118,19 @@ def test_an_unforeseen_error_in_configure_is_not_swallowed(node):
     assert node.failure == "KeyError: 'x'"
 
 
+@pytest.mark.parametrize("state", ["configuring", "inactive", "active"])
+def test_an_error_in_describe_is_the_node_s_failure_and_not_swallowed(node, monkeypatch, state):
+    def describe():
+        if node._state == state:
+            raise ZeroDivisionError("no rate yet")
+
+    monkeypatch.setattr(node, "describe", describe)
+    assert not node.bring_up()
+    assert node.failure == "ZeroDivisionError: no rate yet"
+    assert not [thread for thread in threading.enumerate() if thread.name == "work"]
+    assert ("deactivate" in node.order) == (state == "active")
+
+
 def test_a_refused_activation_ends_the_thread_and_leaves_the_node_silent(node):
     node.refuse = "activate"
     assert not node.bring_up()

@@ -266,11 +266,45 @@ def test_a_silent_input_device_counts_as_released(bench):
     bench.check()
 
 
-def test_an_input_that_is_too_fast_is_refused(bench):
+def test_an_input_that_is_too_fast_is_slowed_down_and_its_hand_over_stands(bench):
     bench.run(0.02)
     assert bench.core.on_teleop(teleop((3.0, 0, 0, 0, 0, 0)), bench.now_ns) == (
-        "teleop: got 3.00 m/s and 0.00 rad/s from joystick, expected at most 0.6 m/s and 3 rad/s"
+        "teleop: got 3.00 m/s and 0.00 rad/s from joystick, expected at most 0.6 m/s and 3 rad/s: slowed down"
     )
+    assert bench.run(0.1).mode == Mode.TELEOP
+    bench.check()
+
+
+def test_taking_over_at_speed_brakes_without_turning_back(bench):
+    bench.policy()
+    bench.follow(1.4)
+    direction = np.sign(bench.core._filter.state.v)
+    for _ in range(100):
+        bench.core.on_teleop(teleop(), bench.now_ns)
+        bench.run(0.005)
+        assert (bench.core._filter.state.v * direction >= -0.02).all()
+    assert bench.run(0.005).at_rest
+    bench.check()
+
+
+@pytest.mark.parametrize(("after", "mode"), [("HOLD", Mode.HOLD), ("POLICY", Mode.POLICY)])
+def test_after_a_person_the_policy_goes_on_only_from_what_it_saw_later(robot, kinematics, after, mode):
+    control = dataclasses.replace(robot.control, after_teleop=after)
+    bench = Bench(dataclasses.replace(robot, control=control), kinematics)
+    bench.policy()
+    bench.follow(1.0)
+    for _ in range(30):
+        bench.core.on_teleop(teleop(), bench.now_ns)
+        bench.run(0.01)
+    bench.core.on_teleop(teleop(deadman=False), bench.now_ns)
+    command = bench.run(0.05)
+    assert command.mode == mode and command.chunk_stamp_ns == 0
+    reason = bench.core.on_chunk(bench.poses(0.1), bench.now_ns)
+    assert reason is not None and ("before the policy was handed the arm" in reason or "expected POLICY" in reason)
+    if mode == Mode.POLICY:
+        bench.run(0.1)
+        assert bench.core.on_chunk(bench.poses(0.1), bench.now_ns) is None
+    bench.check()
 
 
 def test_the_gripper_closes_on_a_transition_only(bench):

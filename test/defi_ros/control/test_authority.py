@@ -44,6 +44,7 @@ def test_the_deadman_wins_at_once_and_its_release_gives_back(after, mode):
     )
     assert authority.teleop("joystick", 4, deadman=False) is None
     assert (authority.mode, authority.reason, authority.since_ns) == (mode, "joystick released the deadman", 4)
+    assert authority.try_observation(3) is not None  # seen before the person let go
 
 
 def test_two_deadmen_do_not_share_the_arm(authority):
@@ -108,3 +109,45 @@ def test_nothing_but_a_reset_ends_a_stop_and_every_mode_has_a_reason(program):
         else:
             authority.hold("because", now_ns)
         assert authority.mode == Mode.STOPPED and authority.reason
+
+
+def test_a_person_who_took_over_a_holding_arm_gives_it_back_to_nobody():
+    authority = Authority(Mode.POLICY)
+    authority.teleop("joystick", 1, deadman=True)
+    authority.teleop("joystick", 2, deadman=False)
+    assert authority.mode == Mode.HOLD
+
+
+def test_a_deadman_held_through_a_stop_and_its_reset_moves_nothing_until_pressed_anew(authority):
+    authority.teleop("joystick", 1, deadman=True)
+    authority.stop("button", "button is pressed", 2)
+    authority.cause_gone("button")
+    assert authority.request(Mode.HOLD, "me", 3, reset=True) is None
+    assert authority.teleop("joystick", 4, deadman=True) == (
+        "TELEOP refused: joystick held the deadman when the arm was STOPPED; release it and press it anew"
+    )
+    authority.teleop("joystick", 5, deadman=False)
+    assert authority.teleop("joystick", 6, deadman=True) is None
+
+
+def test_a_deadman_pressed_while_stopped_does_not_count_after_the_reset(authority):
+    authority.request(Mode.STOPPED, "me", 1)
+    authority.teleop("joystick", 2, deadman=True)
+    authority.request(Mode.HOLD, "me", 3, reset=True)
+    assert "press it anew" in (authority.teleop("joystick", 4, deadman=True) or "")
+    assert authority.teleop("leader", 5, deadman=True) is None
+
+
+def test_an_arm_taken_away_from_a_person_waits_for_a_new_press(authority):
+    authority.teleop("joystick", 1, deadman=True)
+    authority.hold("the arm does not follow", 2)
+    assert authority.teleop("joystick", 3, deadman=True) == (
+        "TELEOP refused: joystick held the deadman when the arm does not follow; release it and press it anew"
+    )
+    assert authority.mode == Mode.HOLD
+
+
+def test_asking_for_a_stop_does_not_end_the_cause_of_another(authority):
+    authority.stop("button", "button is pressed", 1)
+    assert authority.request(Mode.STOPPED, "button", 2) is None
+    assert "reset refused: still button is pressed" in (authority.request(Mode.HOLD, "me", 3, reset=True) or "")

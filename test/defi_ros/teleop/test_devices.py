@@ -301,9 +301,7 @@ def test_a_leader_whose_joints_fall_silent_has_let_go(leader):
 
 
 def test_a_leader_s_trigger_is_the_gripper():
-    mapping = dataclasses.replace(
-        load_mapping("leader"), gripper_joint="trigger", gripper_closed=0.5, gripper_open=-0.5
-    )
+    changed = dataclasses.replace(mapping("leader"), gripper_joint="trigger", gripper_closed=0.5, gripper_open=-0.5)
     spec = ROBOT.spec
     leader = Leader(changed, SPEED, Kinematics(defi_sim.robot_description(), spec.joint_names, spec.tip_frame))
     leader.on_joints([*changed.joint_names, "trigger"], [*ROBOT.home, 0.25], NOW)

@@ -155,59 +155,63 @@ class DefiNode(OwningNode):
 
     # Transitions (rclpy calls these) ---------------------------------------------------------------------------------
 
-    def _try(self, hook: Callable[[], None]) -> TransitionCallbackReturn:
+    def _try(self, hook: Callable[[], None]) -> bool:
+        """Whether the hook returned; what it raised is logged, and the first such is the node's failure."""
         try:
             hook()
         except DefiError as error:
-            self.failure = str(error)
+            reason = str(error)
         except Exception as error:  # rclpy would swallow it without a word
             self.get_logger().error(traceback.format_exc())
-            self.failure = f"{type(error).__name__}: {error}"
+            reason = f"{type(error).__name__}: {error}"
         else:
-            return TransitionCallbackReturn.SUCCESS
-        self.get_logger().error(self.failure)
-        return TransitionCallbackReturn.FAILURE
+            return True
+        self.get_logger().error(reason)
+        self.failure = self.failure or reason
+        return False
 
-    def _enter(self, state: str) -> None:
+    def _enter(self, state: str) -> bool:
+        """Takes the state and says so; False when `describe` could not."""
         self._state = state
         self.log_news()
-        self.publish_diagnostics()
+        return self._try(self.publish_diagnostics)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Runs `configure`; a failure leaves the node unconfigured with everything released."""
         self.failure = None
-        self._enter("configuring")
-        result = self._try(self.configure)
-        if result != TransitionCallbackReturn.SUCCESS:
-            self.release()
-        self._enter("inactive" if result == TransitionCallbackReturn.SUCCESS else "unconfigured")
-        return result
+        if self._enter("configuring") and self._try(self.configure) and self._enter("inactive"):
+            return TransitionCallbackReturn.SUCCESS
+        self.release()
+        self._enter("unconfigured")
+        return TransitionCallbackReturn.FAILURE
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Opens the publishers and runs `activate`; a failure leaves the node inactive and silent."""
         self.failure = None
         super().on_activate(state)
-        result = self._try(self.activate)
-        if result != TransitionCallbackReturn.SUCCESS:
-            self.stop_workers()
-            super().on_deactivate(state)
-        self._enter("active" if result == TransitionCallbackReturn.SUCCESS else "inactive")
-        return result
-
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Runs `deactivate`, ends the workers, and only then silences the publishers."""
-        result = self._try(self.deactivate)
+        if self._try(self.activate) and self._enter("active"):
+            return TransitionCallbackReturn.SUCCESS
+        if self._state == "active":  # only `describe` failed: what was begun ends with the safe action
+            self._try(self.deactivate)
         self.stop_workers()
         super().on_deactivate(state)
         self._enter("inactive")
-        return result
+        return TransitionCallbackReturn.FAILURE
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Runs `deactivate`, ends the workers, and only then silences the publishers."""
+        done = self._try(self.deactivate)
+        self.stop_workers()
+        super().on_deactivate(state)
+        done = self._enter("inactive") and done
+        return TransitionCallbackReturn.SUCCESS if done else TransitionCallbackReturn.FAILURE
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Runs `cleanup` and releases what the node owns."""
-        result = self._try(self.cleanup)
+        done = self._try(self.cleanup)
         self.release()
-        self._enter("unconfigured")
-        return result
+        done = self._enter("unconfigured") and done
+        return TransitionCallbackReturn.SUCCESS if done else TransitionCallbackReturn.FAILURE
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Ends from any state."""

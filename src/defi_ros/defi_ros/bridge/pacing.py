@@ -91,11 +91,11 @@ def raise_priority(nice: int, priority: int = LOOP_PRIORITY) -> str:
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
         return f"SCHED_FIFO {priority}"
-    except OSError:
-        pass
+    except OSError as error:  # it needs the limit `rtprio`; said in the words returned, and the next best is tried
+        refused = f"SCHED_FIFO {priority} refused: {error.strerror}"
     try:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
-        return f"nice {nice}"
+        return f"nice {nice} ({refused})"
     except OSError:
         return (
             f"ordinary (nice {os.getpriority(os.PRIO_PROCESS, threading.get_native_id())}); the system permits no more"

@@ -135,13 +135,14 @@ class ArmCore:
         return None if refused is None else f"chunk refused: {refused}"
 
     def on_teleop(self, command: TeleopInput, now_ns: int) -> str | None:
-        """Follows a person's input device while its deadman is held. Returns None, or the reason it was refused."""
+        """Follows a person's input device while its deadman is held. Returns None, or why it was refused or changed."""
         before = self.authority.mode
         refused = self.authority.teleop(command.source, now_ns, deadman=command.deadman)
         if refused is None and self.authority.mode == Mode.TELEOP:
             if before != Mode.TELEOP:
                 self._schedule.clear()
-                self._teleop.start(self._filter.state.p)
+                self._reference = self._filter.begin_at_rest()
+                self._teleop.start(self._reference)
             return self._teleop.follow(command, now_ns)
         return refused
 

@@ -19,8 +19,9 @@ class Mode(IntEnum):
 class Authority:
     """Hands the arm from one source to another, and can always say why.
 
-    A person's deadman wins at once over everything but STOPPED. STOPPED latches: it ends only by a reset that a person
-    asks for, and not while what caused it stands.
+    A person's deadman wins at once over everything but STOPPED. A deadman that was held while the arm was stopped or
+    taken away counts again only once it was released. STOPPED latches: it ends only by a reset that a person asks for,
+    and not while what caused it stands.
 
     Attributes:
         mode: Who may move the arm.
@@ -30,19 +31,24 @@ class Authority:
     """
 
     def __init__(self, after_teleop: Mode = Mode.HOLD) -> None:
-        """Starts in HOLD. `after_teleop` is the mode that follows when the deadman is released: HOLD or POLICY."""
+        """Starts in HOLD.
+
+        Args:
+            after_teleop: What follows when the deadman is released: HOLD, or POLICY where a policy had the arm before.
+        """
         self.mode = Mode.HOLD
         self.reason = "start"
         self.source = "arm bridge"
         self.since_ns = 0
         self._after_teleop = after_teleop
+        self._before_teleop = Mode.HOLD
         self._causes: dict[str, str] = {}
+        self._spent: dict[str, str] = {}  # device whose deadman must be released first -> since when, in words
 
     def request(self, mode: Mode, source: str, now_ns: int, *, reset: bool = False) -> str | None:
         """Hands the arm to `mode` on behalf of `source`. Returns None when granted, else the reason it was refused."""
         if mode == Mode.STOPPED:
-            self.stop(source, f"stop asked for by {source}", now_ns)
-            self._causes.pop(source, None)
+            self._latch(f"stop asked for by {source}", source, now_ns)
             return None
         if self.mode == Mode.STOPPED:
             if not reset:
@@ -62,21 +68,27 @@ class Authority:
     def teleop(self, source: str, now_ns: int, *, deadman: bool, why: str = "") -> str | None:
         """Notes a deadman held or released by `source`. Returns None, or the reason it has no effect."""
         if not deadman:
+            self._spent.pop(source, None)
             if self.mode == Mode.TELEOP and source == self.source:
-                self._enter(self._after_teleop, why or f"{source} released the deadman", source, now_ns)
+                back = self._after_teleop == Mode.POLICY == self._before_teleop
+                following = Mode.POLICY if back else Mode.HOLD
+                self._enter(following, why or f"{source} released the deadman", source, now_ns)
             return None
         if self.mode == Mode.STOPPED:
+            self._spent[source] = "the arm was STOPPED"
             return f"TELEOP refused: STOPPED ({self.reason}) stands until a reset is asked for explicitly"
         if self.mode == Mode.TELEOP:
             return None if source == self.source else f"TELEOP refused: {self.source} holds the deadman already"
+        if source in self._spent:
+            return f"TELEOP refused: {source} held the deadman when {self._spent[source]}; release it and press it anew"
+        self._before_teleop = self.mode
         self._enter(Mode.TELEOP, f"{source} holds the deadman", source, now_ns)
         return None
 
     def stop(self, source: str, cause: str, now_ns: int) -> None:
         """Latches STOPPED because of `cause`, which stands until `cause_gone(source)`."""
         self._causes[source] = cause
-        if self.mode != Mode.STOPPED:
-            self._enter(Mode.STOPPED, cause, source, now_ns)
+        self._latch(cause, source, now_ns)
 
     def cause_gone(self, source: str) -> None:
         """Notes that what `source` stopped for no longer stands; STOPPED stays latched."""
@@ -84,6 +96,8 @@ class Authority:
 
     def hold(self, reason: str, now_ns: int) -> None:
         """Takes the arm away from a policy or a person because of `reason`; has no effect in STOPPED."""
+        if self.mode == Mode.TELEOP:
+            self._spent[self.source] = reason
         if self.mode in (Mode.POLICY, Mode.TELEOP):
             self._enter(Mode.HOLD, reason, "arm bridge", now_ns)
 
@@ -95,6 +109,12 @@ class Authority:
             late_s = (self.since_ns - observed_ns) / NS_PER_S
             return f"its observation was made {late_s:.2f} s before the policy was handed the arm, expected a later one"
         return None
+
+    def _latch(self, reason: str, source: str, now_ns: int) -> None:
+        if self.mode == Mode.TELEOP:
+            self._spent[self.source] = "the arm was STOPPED"
+        if self.mode != Mode.STOPPED:
+            self._enter(Mode.STOPPED, reason, source, now_ns)
 
     def _enter(self, mode: Mode, reason: str, source: str, now_ns: int) -> None:
         self.mode, self.reason, self.source, self.since_ns = mode, reason, source, now_ns

@@ -81,6 +81,15 @@ class SafetyFilter:
         """The state commanded last."""
         return self._state
 
+    def begin_at_rest(self) -> FloatArray:
+        """Where the joints come to rest when nothing more is asked, shape (joints,) [rad]: whoever takes over begins there.
+
+        What was asked before is forgotten: a target that stands there is not taken for one that moves.
+        """
+        place = np.array([brake.rest for brake in self._motion.brakes(self._state)])
+        self._references, self._reference_tip = (place, place), self._tip_at(place)
+        return place
+
     def reset(self, positions: npt.ArrayLike) -> None:
         """Starts anew from rest at `positions`, clamped to the joint limits."""
         start = np.clip(np.asarray(positions, dtype=np.float64), self._limits.lower, self._limits.upper)

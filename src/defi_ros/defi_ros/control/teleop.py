@@ -50,22 +50,23 @@ class TeleopTarget:
         self.gripper: float | None = None
 
     def start(self, positions: FloatArray) -> None:
-        """Begins where the arm is commanded to be, shape (joints,) [rad]; so taking over never moves it."""
+        """Begins where the arm would come to rest by itself, shape (joints,) [rad]: taking over never turns it back."""
         self._pose = self._kinematics.forward(positions)
         self._twist = np.zeros(6)
         self.gripper = None
 
     def follow(self, command: TeleopInput, now_ns: int) -> str | None:
-        """Notes the newest wish. Returns None, or the reason it was refused."""
+        """Notes the newest wish, slowed down to what the arm may do. Returns None, or why it was slowed down."""
         fastest = self._spec.workspace.velocity_m_s
         speed, turning = float(np.linalg.norm(command.twist[:3])), float(np.linalg.norm(command.twist[3:]))
-        if speed > fastest or turning > MOST_RAD_S:
-            return (
-                f"teleop: got {speed:.2f} m/s and {turning:.2f} rad/s from {command.source}, "
-                f"expected at most {fastest:g} m/s and {MOST_RAD_S:g} rad/s"
-            )
-        self._twist, self._heard_ns, self.gripper = command.twist, now_ns, command.gripper
-        return None
+        part = min(1.0, fastest / max(speed, 1e-9), MOST_RAD_S / max(turning, 1e-9))
+        self._twist, self._heard_ns, self.gripper = part * command.twist, now_ns, command.gripper
+        if part == 1.0:
+            return None
+        return (
+            f"teleop: got {speed:.2f} m/s and {turning:.2f} rad/s from {command.source}, "
+            f"expected at most {fastest:g} m/s and {MOST_RAD_S:g} rad/s: slowed down"
+        )
 
     def silent_s(self, now_ns: int) -> float:
         """How long the device has been silent [s]."""

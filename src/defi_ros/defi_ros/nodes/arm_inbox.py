@@ -124,9 +124,9 @@ class ArmInbox:
         across = 2.0 * np.cross(axis, rows)
         return (rows + w * across + np.cross(axis, across)).ravel()
 
-    def on_emergency_stop(self, message: Bool) -> None:
-        """Somebody pressed or released a stop."""
-        self.put(lambda now_ns: self._core.on_emergency_stop(bool(message.data), now_ns))
+    def on_emergency_stop(self, message: Bool, source: str = "emergency stop") -> None:
+        """Somebody pressed or released a stop; each source stands for itself."""
+        self.put(lambda now_ns: self._core.on_emergency_stop(bool(message.data), now_ns, source))
 
     def on_alive(self, role: str, alive: bool) -> None:
         """A process of the policy appeared or vanished; a vanished one takes its chunks with it."""
@@ -146,8 +146,8 @@ class ArmInbox:
 
     def ask(self, request: SetAuthority.Request, *, ticking: bool) -> tuple[bool, str]:
         """Asks for the authority and waits for the next tick's answer: (granted, why)."""
-        if request.mode not in (Mode.HOLD, Mode.TELEOP, Mode.POLICY):
-            return False, f"got mode {request.mode}, expected 0 HOLD, 1 TELEOP or 2 POLICY"
+        if request.mode not in tuple(Mode):
+            return False, f"got mode {request.mode}, expected 0 HOLD, 1 TELEOP, 2 POLICY or 3 STOPPED"
         if not ticking:
             return False, "the arm bridge is not active"
         answered = threading.Event()

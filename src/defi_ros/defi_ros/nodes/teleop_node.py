@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import Twist, Vector3
+from rclpy.task import Future
 from sensor_msgs.msg import JointState, Joy
 from std_msgs.msg import Bool
 
@@ -25,7 +26,7 @@ from defi_ros.teleop.terminal import KeyTerminal, TerminalError
 from defi_ros.teleop.wish import Heard, Request, Wish
 
 PERIOD_S = 0.02
-STOP_AGAIN_S = 0.5  # pressed or not is said again, for a bridge that comes up meanwhile
+STOP_AGAIN_S = 0.5  # a stop that is held is said again and again
 KEY_WAIT_S = 0.1  # how long the thread that reads keys may not look at `stop`
 SOURCES: dict[Heard, tuple[type, Any]] = {
     "joy": (Joy, qos.STATES),
@@ -57,10 +58,10 @@ class TeleopNode(DefiNode):
             self.own(self._terminal.close)
             self._terminal.say(self._device.help)
         self._held = self._stopping_arm = False
-        self._stop_said_ns = 0
+        self._stop_said_ns = self._stop_listeners = 0
         self._control_state: ControlState | None = None
         self._commands = self.say("teleop/command", TeleopCommand, qos.STREAM)
-        self._stops = self.say("emergency_stop", Bool, qos.EVENTS)
+        self._stops = self.say("teleop/emergency_stop", Bool, qos.EVENTS)
         self._authority = self.create_client(SetAuthority, "set_authority")
         self.own(lambda: self.destroy_client(self._authority))
         for topic, kind in self._device.topics.items():
@@ -70,9 +71,9 @@ class TeleopNode(DefiNode):
         self.every(PERIOD_S, self._speak)
 
     def activate(self) -> None:
-        """Begins with nothing held; that the stop is not pressed is said first of all."""
+        """Begins with nothing held; whoever hears of stops is told so first of all."""
         self._held = self._stopping_arm = False
-        self._stop_said_ns = 0
+        self._stop_said_ns = self._stop_listeners = 0
         if self._terminal is not None:
             terminal = self._terminal
             self.start_worker("keys", lambda stop: self._read_keys(terminal, stop))
@@ -116,14 +117,20 @@ class TeleopNode(DefiNode):
             self._device.on_key(self._keys.popleft(), now_ns)
         wish = self._device.read(now_ns)
         self.health.trouble("device", wish.trouble or None)
-        if wish.stop != self._stopping_arm or not 0 <= now_ns - self._stop_said_ns <= STOP_AGAIN_S * NS_PER_S:
-            self._stops.publish(Bool(data=wish.stop))
-            self._stopping_arm, self._stop_said_ns = wish.stop, now_ns
+        self._say_stop(wish.stop, now_ns)
         if wish.deadman or self._held:  # a released deadman is said once; after that silence says the same
             self._say_wish(wish)
         for request in self._device.take_requests():
             self._ask(request)
         self._show(wish)
+
+    def _say_stop(self, pressed: bool, now_ns: int) -> None:
+        listeners = self._stops.get_subscription_count()
+        again = pressed and not 0 <= now_ns - self._stop_said_ns <= STOP_AGAIN_S * NS_PER_S
+        if pressed != self._stopping_arm or again or listeners > self._stop_listeners:
+            self._stops.publish(Bool(data=pressed))
+            self._stop_said_ns = now_ns
+        self._stopping_arm, self._stop_listeners = pressed, listeners
 
     def _say_wish(self, wish: Wish) -> None:
         x, y, z, roll, pitch, yaw = wish.twist.tolist()
@@ -141,7 +148,12 @@ class TeleopNode(DefiNode):
             return
         mode = Mode.POLICY if request == Request.POLICY else Mode.HOLD
         wanted = SetAuthority.Request(mode=mode, source=self._device.source, reset=request == Request.RESET)
-        self._authority.call_async(wanted).add_done_callback(lambda done: self._note(done.result().reason))
+        self._authority.call_async(wanted).add_done_callback(self._on_answer)
+
+    def _on_answer(self, done: Future) -> None:
+        answer = done.result()
+        if answer is not None:
+            self._note(answer.reason)
 
     def _note(self, text: str) -> None:
         if self._terminal is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Protocol, TextIO
@@ -101,12 +102,10 @@ class LiveView:
 
     def close(self) -> None:
         """Ends the live lines; what they showed last stays."""
-        try:
-            if self._live:
-                self._live.stop()
-        except OSError:
-            pass
-        self._live = None
+        live, self._live = self._live, None
+        with contextlib.suppress(OSError):  # the terminal was closed: there is nothing to leave as it was found
+            if live:
+                live.stop()
 
 
 class PatientConsole(Console):
