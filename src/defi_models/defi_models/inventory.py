@@ -134,8 +134,8 @@ def _inverse_parts(config: DefiConfig, inverse: InverseHalf) -> list[Part]:
     cameras, frames, tokens, width = config.feature_shape
     text = inverse.text(_tokens(config))
     pair = _empty(1, 2, tokens, config.gidm.width)
-    given = (_empty(1, cameras, frames, tokens, width), *text, _empty(1, config.proprioception_width))
-    context = inverse.context(*given)[0]
+    features, state = _empty(1, cameras, frames, tokens, width), _empty(1, config.proprioception_width)
+    context = inverse.context(features, text.words, text.mask, text.pooled, state)[0]
     denoiser, steps = inverse.denoiser, config.decoder.sampling_steps
     read = denoiser.read(context)
     noisy, sigma = _empty(1, config.chunk_steps, config.action_width), _empty(1)

@@ -151,7 +151,8 @@ def test_text_masks_are_those_the_library_makes_itself(pair, tokenizer) -> None:
     tokens = tokens_of(tokenizer, TEXT, "push the sliding door to the left")
     clip, t5 = pair[0].gfdm.text, pair[1].text.t5
     words, mask, pooled = clip(tokens)
-    found = clip.clip(input_ids=tokens[:, : CONFIG.text.max_words], attention_mask=mask.long())
+    ids, places = tokens[:, : CONFIG.text.max_words], torch.arange(CONFIG.text.max_words)[None]
+    found = clip.clip(input_ids=ids, attention_mask=mask.long(), position_ids=places)
     torch.testing.assert_close(words, found.last_hidden_state, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(pooled, found.text_embeds, atol=1e-5, rtol=1e-5)
     vectors, mask, _ = pair[1].text(tokens)

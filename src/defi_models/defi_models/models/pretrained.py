@@ -67,6 +67,8 @@ class ClipText(Frozen):
                 pad_token_id=end,
             )
         )
+        # Places are given in each call; a table of them would be the one thing here that no checkpoint fills.
+        self.clip.text_model.embeddings.register_buffer("position_ids", None, persistent=False)
         self.freeze()
 
     def tokens(self, instructions: Sequence[str]) -> Tensor:
@@ -93,7 +95,8 @@ class T5AndClipText(Frozen):
         self.width, self.pooled_width = config.t5_width, config.clip_width
         self.tokenizer: Tokenizer | None = None
         self.clip_text = ClipText(config)
-        self.t5 = T5EncoderModel(
+        # The stack alone: the model around it would hold the same embedding under a second name.
+        whole = T5EncoderModel(
             T5Config(
                 vocab_size=config.t5_vocabulary,
                 d_model=config.t5_width,
@@ -104,6 +107,7 @@ class T5AndClipText(Frozen):
                 pad_token_id=PADDING,
             )
         )
+        self.t5 = whole.encoder
         self.freeze()
 
     def tokens(self, instructions: Sequence[str]) -> Tensor:
