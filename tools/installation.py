@@ -16,10 +16,11 @@ import machine
 from steps import Journal, SetupError, Stamps, Step, contents
 
 VERSION = "1"  # raise it when a step does something else with the same inputs
+NANO = "src/defi_models/defi_models/weights/nano/checkpoint.json"
 EDITABLE = ("defi_models", "defi_sim", "defi_ros")
 IMPORTS = (
     "import control_msgs.action, defi_msgs.action, defi_msgs.msg, defi_msgs.srv, rclpy, tf2_msgs.msg; "
-    "import cv2, mujoco, numpy, pinocchio, ruckig, torch; import defi_models.contract, defi_ros, defi_sim"
+    "import cv2, mujoco, numpy, onnxruntime, pinocchio, ruckig, torch; import defi_models.contract, defi_ros, defi_sim"
 )
 
 
@@ -69,12 +70,16 @@ class Installation:
         definitions = [text for folder in to_build for text in contents(self.root / folder, "*.*", "*/*.*")]
         packaging = contents(self.root, "src/*/setup.py", "src/*/setup.cfg", "src/*/package.xml")
         requirements = contents(self.root, "requirements/*.txt")
+        models = contents(
+            self.root, NANO, "src/defi_models/defi_models/export.py", "src/defi_models/defi_models/models/*.py"
+        )
         return [
             Step("virtual environment", environment, self.make_environment),
             Step("torch", [*self.torch_requirement(), self.torch_index], self.install_torch),
             Step("packages", requirements, self.install_requirements),
             Step("messages", [*wheels, *definitions, *to_build], self.build_messages),
             Step("this project", packaging, self.install_packages),
+            Step("graphs of the nano policy", [*models, *requirements], self.export_nano),
             Step("trying all imports", [*requirements, *definitions, *packaging], self.check_imports),
         ]
 
@@ -139,6 +144,10 @@ class Installation:
         sources = [word for name in EDITABLE for word in ("-e", str(self.root / "src" / name))]
         self.pip("install", "--no-deps", "--no-build-isolation", *sources)
         interfaces.link_shares(self.root, self.venv)
+
+    def export_nano(self) -> None:
+        """Writes the shipped policy's graphs for onnxruntime, which its weights alone do not hold."""
+        self.execute([self.venv / "bin" / "defi", "export", "nano"])
 
     def check_imports(self) -> None:
         """Imports everything once; a library that is missing shows here and not in the middle of a demo."""

@@ -92,7 +92,7 @@ def test_missing_weights_are_named(folder: Path) -> None:
 
 
 def test_unknown_backend_lists_those_there_are(folder: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"no inference backend 'jax'; there is \['torch'\]"):
+    with pytest.raises(CheckpointError, match=r"no inference backend 'jax'; there is \['torch', 'compiled', 'onnx'\]"):
         load_policy(str(folder), backend="jax")
 
 

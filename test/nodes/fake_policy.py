@@ -83,6 +83,8 @@ class Shelf:
             raise CheckpointError(f"no policy {path!r}. Shipped: {sorted(self.policies)}")
         return self.policies[path].spec
 
-    def load_policy(self, path: str, *, backend: str = "torch", half: str = "both", threads: int = 0) -> FakePolicy:
+    def load_policy(
+        self, path: str, *, backend: str = "torch", device: str = "cpu", half: str = "both", threads: int = 0
+    ) -> FakePolicy:
         self.loaded.append((path, half))
         return self.policies[path]

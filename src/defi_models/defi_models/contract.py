@@ -352,8 +352,17 @@ class Policy(Protocol):
         """The features of the frames to come (GFDM)."""
         ...
 
-    def act(self, imagination: Imagination, proprioception: Proprioception) -> ActionChunk:
-        """The arm targets that would cause them (GIDM and action decoder)."""
+    def act(
+        self, imagination: Imagination, proprioception: Proprioception, promised: ActionChunk | None = None
+    ) -> ActionChunk:
+        """The arm targets that would cause them (GIDM and action decoder).
+
+        Args:
+            imagination: What `imagine` gave.
+            proprioception: The arm at that time.
+            promised: First targets of the chunk that the arm will carry out whatever comes, at the new chunk's own times;
+                a policy that can, continues them.
+        """
         ...
 
     def watch(self, imagination: Imagination) -> Mapping[str, npt.NDArray[np.uint8]]:

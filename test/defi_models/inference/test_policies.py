@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny import DOWN, tiny_checkpoint
 
-from defi_models.contract import ContractError, Observation, Policy, Proprioception
+from defi_models.contract import CheckpointError, ContractError, Observation, Policy, Proprioception
+from defi_models.export import export
 from defi_models.inference.load import load_policy
 from defi_sim.world import World
 
@@ -46,8 +52,6 @@ class PolicyContract:
         assert chunk.gripper.max() <= 1
 
     def test_imagination_of_another_policy_is_refused(self, policy: Policy) -> None:
-        from dataclasses import replace
-
         imagination = replace(policy.imagine(self.observation(policy)), policy="someone else's")
         with pytest.raises(ContractError, match="someone else's"):
             policy.act(imagination, self.state())
@@ -59,14 +63,18 @@ class PolicyContract:
             assert frames.ndim == 4
 
 
-class TestTorchPolicy(PolicyContract):
+class DefiPolicyContract(PolicyContract):
+    """What every engine keeps that runs the networks of a checkpoint; inherit and give `backend`."""
+
+    backend: str
+
     @pytest.fixture(scope="class")
     def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
         return tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "policy").folder
 
     @pytest.fixture(scope="class")
     def policy(self, folder: Path) -> Policy:
-        return load_policy(str(folder))
+        return load_policy(str(folder), backend=self.backend, threads=1)
 
     def test_same_observation_gives_the_same_chunk(self, policy: Policy) -> None:
         chunks = [policy.act(policy.imagine(self.observation(policy)), self.state()) for _ in range(2)]
@@ -78,7 +86,8 @@ class TestTorchPolicy(PolicyContract):
         np.testing.assert_allclose(there[:, 0] - here[:, 0], 1e-6, atol=1e-5)
 
     def test_the_two_halves_apart_do_what_the_whole_does(self, policy: Policy, folder: Path) -> None:
-        imagine, act = load_policy(str(folder), half="imagine"), load_policy(str(folder), half="act")
+        imagine = load_policy(str(folder), backend=self.backend, half="imagine")
+        act = load_policy(str(folder), backend=self.backend, half="act")
         apart = act.act(imagine.imagine(self.observation(policy)), self.state())
         whole = policy.act(policy.imagine(self.observation(policy)), self.state())
         np.testing.assert_array_equal(apart.targets, whole.targets)
@@ -94,6 +103,88 @@ class TestTorchPolicy(PolicyContract):
         observation = self.observation(policy)
         with pytest.raises(ContractError, match=r"got 9 words in .*, expected at most 6"):
             policy.imagine(Observation(0, observation.images, "open the drawer and then close it at once"))
+
+    def test_what_was_promised_stays_and_the_rest_continues_it(self, policy: Policy) -> None:
+        imagination = policy.imagine(self.observation(policy))
+        free = policy.act(imagination, self.state())
+        targets = free.targets[:3].copy()
+        targets[:, 0] += 0.05
+        promised = replace(free, targets=targets, gripper=np.full(3, 0.25))
+        kept = policy.act(imagination, self.state(), promised)
+        np.testing.assert_allclose(kept.targets[:3], targets, atol=1e-5)
+        np.testing.assert_allclose(kept.gripper[:3], 0.25, atol=1e-5)
+        assert np.abs(kept.targets[3:] - free.targets[3:]).max() > 1e-6
+
+    def test_a_promise_at_other_times_is_refused_with_both(self, policy: Policy) -> None:
+        imagination = policy.imagine(self.observation(policy, 1_000))
+        earlier = replace(policy.act(imagination, self.state()), start_ns=0)
+        with pytest.raises(ContractError, match=r"from 0 ns every .* expected at most .* from 1000 ns"):
+            policy.act(imagination, self.state(), earlier)
+
+
+class TestTorchPolicy(DefiPolicyContract):
+    backend = "torch"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+class TestCompiledPolicy(DefiPolicyContract):
+    backend = "compiled"
+
+    def test_compiled_equals_eager(self, policy: Policy, folder: Path) -> None:
+        assert_same(policy, load_policy(str(folder)), self.observation(policy), self.state())
+
+
+class TestOnnxPolicy(DefiPolicyContract):
+    backend = "onnx"
+
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        checkpoint = tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "policy")
+        export(checkpoint)
+        return checkpoint.folder
+
+    def test_onnxruntime_equals_torch(self, policy: Policy, folder: Path) -> None:
+        assert_same(policy, load_policy(str(folder)), self.observation(policy), self.state())
+
+    def test_the_report_lies_beside_the_graphs(self, folder: Path) -> None:
+        report = json.loads((folder / "onnx" / "export.json").read_text())
+        assert report["action_difference"] <= 1e-3
+        assert set(report["gidm_ms"]) == {"torch", "onnx"}
+
+    def test_a_process_that_runs_graphs_never_loads_torch(self, folder: Path) -> None:
+        code = (
+            "import sys; from defi_models.inference.load import load_policy; "
+            f"load_policy({str(folder)!r}, backend='onnx'); sys.exit('torch' in sys.modules)"
+        )
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+    def test_a_device_that_is_not_there_is_refused_with_those_that_are(self, folder: Path) -> None:
+        with pytest.raises(CheckpointError, match=r"got 'abacus', expected one of \['cpu'"):
+            load_policy(str(folder), backend="onnx", device="abacus")
+
+
+def assert_same(one: Policy, other: Policy, observation: Observation, state: Proprioception) -> None:
+    chunks = [policy.act(policy.imagine(observation), state) for policy in (one, other)]
+    np.testing.assert_allclose(chunks[0].targets, chunks[1].targets, atol=1e-5)
+    np.testing.assert_allclose(chunks[0].gripper, chunks[1].gripper, atol=1e-4)
+
+
+def test_a_policy_that_was_not_exported_says_how_to(tmp_path: Path) -> None:
+    folder = tiny_checkpoint(tmp_path / "policy").folder
+    with pytest.raises(CheckpointError, match=r"has no onnx/export.json. Run `defi export "):
+        load_policy(str(folder), backend="onnx")
+
+
+def test_graphs_of_other_weights_are_refused(tmp_path: Path) -> None:
+    checkpoint = tiny_checkpoint(tmp_path / "policy")
+    (checkpoint.folder / "onnx").mkdir()
+    manifest = {"format": 1, "fingerprint": "someone else's"}
+    (checkpoint.folder / "onnx" / "export.json").write_text(json.dumps(manifest))
+    with pytest.raises(
+        CheckpointError, match=f"made from checkpoint someone else's, expected {checkpoint.fingerprint}"
+    ):
+        load_policy(str(checkpoint.folder), backend="onnx")
 
 
 class TestScriptedPolicy(PolicyContract):

@@ -49,13 +49,13 @@ class Imagine:
         checkpoint = resolve(args.policy)
         import torch
 
-        from defi_models.inference.torch_policy import load_half
+        from defi_models.inference.torch_engine import load_half
         from defi_models.models.defi import ForwardHalf
 
         gfdm = load_half(ForwardHalf(checkpoint.config), checkpoint, FORWARD).gfdm
         with torch.inference_mode():
             pixels = torch.from_numpy(ImageTransform(checkpoint.config.gfdm.image_size).encode(image.astype(np.uint8)))
-            words, mask = gfdm.text(gfdm.text.tokens([args.task]))
+            words, mask, _ = gfdm.text(gfdm.text.tokens([args.task]))
             noise = torch.Generator().manual_seed(args.seed)
             clip = gfdm.generate(gfdm.autoencoder.encode(pixels[None]), words, mask, args.steps, noise)[0].numpy()
         step_s = checkpoint.config.gfdm.frame_steps * checkpoint.config.step_ns / NS_PER_S

@@ -10,7 +10,7 @@ from defi_models.checkpoint import Checkpoint, read_checkpoint
 from defi_models.contract import CheckpointError, Policy, PolicySpec
 
 Half = Literal["both", "imagine", "act"]
-BACKENDS = ("torch",)
+BACKENDS = ("torch", "compiled", "onnx")
 SCRIPTED = "scripted"
 
 
@@ -67,7 +67,7 @@ def load_policy(
     Args:
         path: A shipped name, "scripted", or a checkpoint folder.
         backend: One of `BACKENDS`.
-        device: Where torch runs, as in "cpu" or "cuda:0".
+        device: Where it runs, as in "cpu", "cuda:0" or, for onnx, "tensorrt".
         half: "imagine" loads the GFDM only, "act" the GIDM and decoder only.
         threads: CPU threads for one call; 0 leaves the backend's choice.
 
@@ -81,6 +81,27 @@ def load_policy(
 
         return ScriptedPolicy()
     read_spec(path)
-    from defi_models.inference.torch_policy import TorchPolicy
+    checkpoint = resolve(path)
+    forward, inverse = half in ("both", "imagine"), half in ("both", "act")
+    from defi_models.inference.defi_policy import DefiPolicy
 
-    return TorchPolicy(resolve(path), device=device, half=half, threads=threads)
+    if backend == "onnx":
+        from defi_models.inference.onnx_engine import OnnxForward, OnnxInverse
+
+        return DefiPolicy(
+            checkpoint,
+            OnnxForward(checkpoint, device, threads) if forward else None,
+            OnnxInverse(checkpoint, device, threads) if inverse else None,
+        )
+    import torch
+
+    from defi_models.inference.torch_engine import TorchForward, TorchInverse
+
+    if threads:
+        torch.set_num_threads(threads)
+    compiled = backend == "compiled"
+    return DefiPolicy(
+        checkpoint,
+        TorchForward(checkpoint, device, compiled) if forward else None,
+        TorchInverse(checkpoint, device, compiled) if inverse else None,
+    )

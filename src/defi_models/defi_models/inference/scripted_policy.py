@@ -90,8 +90,10 @@ class ScriptedPolicy:
             inference_ms=(time.perf_counter() - start) * 1e3,
         )
 
-    def act(self, imagination: Imagination, proprioception: Proprioception) -> ActionChunk:
-        """The next second of the plan, seen from where the arm is.
+    def act(
+        self, imagination: Imagination, proprioception: Proprioception, promised: ActionChunk | None = None
+    ) -> ActionChunk:
+        """The next second of the plan, seen from where the arm is; a plan goes on from what was promised by itself.
 
         Raises:
             ContractError: the imagination was made by another policy.
@@ -128,10 +130,11 @@ class ScriptedPolicy:
         over_s = old.time_s - old.trajectory.duration_s
         if not 0 <= passed_s <= NEW_PLAN_AFTER_S or over_s > NEW_PLAN_AFTER_S:
             return self._plan(imagination, proprioception)
-        time_s = old.time_s + passed_s
-        while time_s > old.time_s and _distance(old.trajectory, time_s, proprioception.ee_pose) > KEEPING_UP_M:
-            time_s -= 0.02
-        return Progress(old.instruction, old.trajectory, max(time_s, old.time_s), now_ns)
+        # The arm may also be ahead, by what it still does of the last chunk: that is no reason to wait.
+        times = old.time_s + np.arange(0.0, passed_s + NEW_PLAN_AFTER_S, 0.02)
+        near = [t for t in times if _distance(old.trajectory, float(t), proprioception.ee_pose) <= KEEPING_UP_M]
+        time_s = min(old.time_s + passed_s, float(max(near, default=old.time_s)))
+        return Progress(old.instruction, old.trajectory, time_s, now_ns)
 
     def _plan(self, imagination: Imagination, proprioception: Proprioception) -> Progress:
         numbers = np.split(imagination.features.astype(np.float64), np.cumsum(list(LAYOUT.values()))[:-1])

@@ -6,18 +6,17 @@ the actions of a chunk in EDM form, sampled with DDIM (defi-model 4.1 and 4.3, w
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from defi_models.config import DecoderConfig
 from defi_models.models.layers import Attention, FeedForward, KeysValues, modulate, projector, sinusoid
+from defi_models.sampling import Promise, ddim
 
 CENTRE, SPREAD = 0.5, 0.5  # of the log-logistic noise levels of training; they reach from this to sigma_max
 TRAINED_SIGMA_MIN = 1e-3  # (defi-model 4.3)
@@ -72,18 +71,6 @@ class VideoFormerLayer(nn.Module):
         y = x.transpose(1, 2).flatten(0, 1)  # (B * queries, F, width)
         x = x + self.temporal(y).unflatten(0, (shape[0], -1)).transpose(1, 2)
         return x + self.forward_layer(self.norm_forward(x))
-
-
-class Promise(NamedTuple):
-    """Actions that the arm was already promised.
-
-    Attributes:
-        actions: Normalised, (B, steps, action_width); rows of weight 0 are not read.
-        weight: How far each holds, 1 as it stands .. 0 not at all, (B, steps, 1).
-    """
-
-    actions: Tensor
-    weight: Tensor
 
 
 class ActionDenoiser(nn.Module):
@@ -143,22 +130,11 @@ class ActionDenoiser(nn.Module):
         target = (actions - c_skip * noisy) / c_out
         return F.mse_loss(self._network(c_in * noisy, sigma, self.read(context)), target)
 
-    def sample(self, context: Sequence[KeysValues], noise: Tensor, promised: Promise | None = None) -> Tensor:
-        """Actions (B, steps, action_width) by DDIM from unit `noise` of that shape.
-
-        Promised actions are put in place of the estimate at every step, so that the others are denoised beside them and
-        continue them (in-painting; Black et al. 2025, "Real-Time Execution of Action Chunking Flow Policies", for why).
-        """
-        sigmas = np.geomspace(self.config.sigma_max, self.config.sigma_min, self.config.sampling_steps).tolist()
-        x = noise * self.config.sigma_max
-        clean = x
-        for sigma, following in itertools.zip_longest(sigmas, sigmas[1:]):
-            clean = self.denoise(x, x.new_full((len(x),), sigma), context)
-            if promised is not None:
-                clean = clean + promised.weight * (promised.actions - clean)
-            if following is not None:
-                x = (following / sigma) * x + (1 - following / sigma) * clean
-        return clean
+    def sample(self, context: Sequence[KeysValues], noise: Tensor, promised: Promise[Tensor] | None = None) -> Tensor:
+        """Actions (B, steps, action_width) by DDIM from unit `noise` of that shape; see `ddim`."""
+        return ddim(
+            lambda x, sigma: self.denoise(x, x.new_full((len(x),), sigma), context), noise, self.config, promised
+        )
 
     def _initialise(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):

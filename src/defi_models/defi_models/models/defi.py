@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from defi_models.config import DefiConfig
-from defi_models.models.decoder import ActionDenoiser, Promise, VideoFormer
+from defi_models.models.decoder import ActionDenoiser, VideoFormer
 from defi_models.models.gfdm import Gfdm
 from defi_models.models.gidm import Gidm
 from defi_models.models.layers import projector
 from defi_models.models.text import text_encoder
+from defi_models.sampling import Promise
 
 
 class InverseInputs(NamedTuple):
@@ -112,12 +113,14 @@ class InverseHalf(nn.Module):
 
     def loss(self, inputs: InverseInputs, actions: Tensor, uniform: Tensor, noise: Tensor) -> Tensor:
         """Denoising loss + codebook losses for normalised `actions`; see `ActionDenoiser.loss`."""
-        context, codebook_loss = self.context(inputs.features, *self.text(inputs.words), inputs.proprioception)
+        words, mask, pooled = self.text(inputs.words)
+        context, codebook_loss = self.context(inputs.features, words, mask, pooled, inputs.proprioception)
         return self.denoiser.loss(actions, context, uniform, noise) + codebook_loss
 
     def forward(self, inputs: InverseInputs, noise: Tensor) -> Tensor:
         """Normalised actions (B, steps, action_width), sampled from unit `noise` of that shape."""
-        return self.act(inputs.features, *self.text(inputs.words), inputs.proprioception, noise)
+        words, mask, pooled = self.text(inputs.words)
+        return self.act(inputs.features, words, mask, pooled, inputs.proprioception, noise)
 
     def act(
         self,
@@ -127,7 +130,7 @@ class InverseHalf(nn.Module):
         pooled: Tensor,
         proprioception: Tensor,
         noise: Tensor,
-        promised: Promise | None = None,
+        promised: Promise[Tensor] | None = None,
     ) -> Tensor:
         """The same from encoded words (see `context`), beside actions that were promised already."""
         context, _ = self.context(features, words, mask, pooled, proprioception)

@@ -65,7 +65,9 @@ class PolicySlot:
         """
         settings = self._robot.policy
         check_policy_fits_robot(load.read_spec(path), self._robot.spec, rate_hz=self._robot.control.rate_hz)
-        policy = load.load_policy(path, backend=settings.backend, half=self._half, threads=settings.threads)
+        policy = load.load_policy(
+            path, backend=settings.backend, device=settings.device, half=self._half, threads=settings.threads
+        )
         if not policy.spec.needs_scene:
             self._warm_up(policy)
         return policy

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 from defi_models.contract import DefiError
+from defi_models.inference.graphs import why_not_exported
+from defi_models.inference.load import SCRIPTED, resolve
 from defi_ros.up.graph import Graph
 from defi_ros.up.interruption import InterruptedByPersonError, Interruption
 from defi_ros.up.report import Report, check_writable, write_json
@@ -45,6 +47,7 @@ class Up:
         report = Report(robot=Path(args.robot).stem)
         try:
             request = checked(args)
+            _write_graphs(request)
             report.robot, report.policy = request.robot.name, request.policy.name
             with Interruption() as interruption, surroundings(sim=request.options.sim) as run_folder:
                 return _run(request, run_folder, report, interruption)
@@ -55,6 +58,20 @@ class Up:
         finally:
             if args.json is not None:
                 write_json(report.to_mapping(), args.json)
+
+
+def _write_graphs(request: Request) -> None:
+    """Exports a policy that onnxruntime shall run and that was not exported yet: once, before anything is started."""
+    settings, path = request.robot.policy, request.options.policy or request.robot.policy.path
+    if settings.backend != "onnx" or path == SCRIPTED:
+        return
+    checkpoint = resolve(path)
+    if (reason := why_not_exported(checkpoint)) is None:
+        return
+    sys.stderr.write(f"defi up: writing the graphs of {path} for onnxruntime, about half a minute, because {reason}\n")
+    from defi_models.export import export  # torch takes seconds, and is needed here only
+
+    export(checkpoint)
 
 
 def _run(request: Request, run_folder: Path, report: Report, interruption: Interruption) -> int:

@@ -1,0 +1,248 @@
+"""`defi export`: a checkpoint's networks as ONNX graphs, with a report of how they compare with torch.
+
+One graph a network: what is computed once an instruction (text), once a chunk (GFDM, GIDM with the video former and the
+context of the decoder), and once a step of sampling (decoder).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from defi_models.checkpoint import FORWARD, INVERSE, Checkpoint
+from defi_models.contract import DefiError
+from defi_models.inference import graphs
+from defi_models.inference.load import resolve
+
+OPSET = 20
+LARGEST_DIFFERENCE = 1e-3  # of normalised actions, between torch and onnxruntime
+TRIALS = 20
+
+
+class ExportError(DefiError):
+    """A checkpoint cannot be exported."""
+
+
+class Network(NamedTuple):
+    """One network to export.
+
+    Attributes:
+        module: What computes it.
+        given: An example of its inputs.
+        inputs: Their names.
+        outputs: Names of its outputs.
+    """
+
+    module: Any
+    given: tuple[Any, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class Export:
+    """Exports a policy."""
+
+    help = "write a policy's networks as ONNX graphs for onnxruntime, and compare both"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declares the options."""
+        parser.add_argument("policy", help="a shipped policy or a checkpoint folder; the graphs go to its folder onnx/")
+        parser.add_argument("--onnx", action="store_true", help="the format; the only one, so it may be left out")
+        parser.add_argument("--if-needed", action="store_true", help="do nothing when its graphs are there already")
+        parser.add_argument("--json", type=Path, default=None, help="where to write the report too")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Exports and reports.
+
+        Raises:
+            CheckpointError: there is no such policy.
+            ExportError: torch and onnxruntime do not agree; the graphs are not kept.
+        """
+        checkpoint = resolve(args.policy)
+        if args.if_needed and graphs.why_not_exported(checkpoint) is None:
+            return 0
+        report = export(checkpoint)
+        for name, row in report["networks"].items():
+            sys.stdout.write(f"{name:<18} {row['bytes'] / 1e6:7.1f} MB  largest difference {row['difference']:.1e}\n")
+        for name in ("gfdm_ms", "gidm_ms"):
+            row = report[name]
+            sys.stdout.write(f"{name:<18} torch {row['torch']:.1f}  onnxruntime {row['onnx']:.1f}  (p50, one thread)\n")
+        sys.stdout.write(f"largest difference of normalised actions: {report['action_difference']:.1e}\n")
+        if args.json:
+            args.json.write_text(json.dumps(report, indent=1) + "\n")
+        return 0
+
+
+def export(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Writes `<checkpoint>/onnx`, whole or not at all.
+
+    Returns:
+        The report, which also lies in `export.json`.
+
+    Raises:
+        ExportError: torch and onnxruntime do not agree.
+    """
+    started = time.monotonic()
+    made = Path(tempfile.mkdtemp(prefix=".onnx-", dir=checkpoint.folder))
+    try:
+        report: dict[str, Any] = {"format": graphs.FORMAT, "fingerprint": checkpoint.fingerprint, "networks": {}}
+        made_of = networks(checkpoint)
+        for file, network in made_of.items():
+            write_graph(network, made / file)
+            report["networks"][file] = {"bytes": (made / file).stat().st_size, **compare(network, made / file)}
+        np.save(made / graphs.NOISE, made_of[graphs.DECODER].given[0].numpy())
+        (made / graphs.MANIFEST).write_text(json.dumps(report))
+        place = checkpoint.folder / graphs.FOLDER
+        shutil.rmtree(place, ignore_errors=True)
+        made.chmod(0o755)
+        os.rename(made, place)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    report |= parity(checkpoint)
+    if report["action_difference"] > LARGEST_DIFFERENCE:
+        shutil.rmtree(place)
+        raise ExportError(
+            f"{checkpoint.folder}: actions of torch and onnxruntime differ by {report['action_difference']:.1e}, "
+            f"expected at most {LARGEST_DIFFERENCE:g}; the graphs were removed, torch still runs it"
+        )
+    report["seconds"] = round(time.monotonic() - started, 1)
+    (place / graphs.MANIFEST).write_text(json.dumps(report, indent=1) + "\n")
+    return report
+
+
+def networks(checkpoint: Checkpoint) -> Mapping[str, Network]:
+    """Every network of a checkpoint by the name of its file, with weights and example inputs."""
+    import torch
+    from torch import nn
+
+    from defi_models.inference.torch_engine import load_half
+    from defi_models.models.defi import ForwardHalf, InverseHalf
+    from defi_models.models.layers import KeysValues
+
+    config, spec = checkpoint.config, checkpoint.spec()
+    forward = load_half(ForwardHalf(config), checkpoint, FORWARD).requires_grad_(False)
+    inverse = load_half(InverseHalf(config, spec.feature_shape[-1]), checkpoint, INVERSE).requires_grad_(False)
+
+    class Frames(nn.Module):
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            return forward.gfdm.frames_from_features(features)
+
+    class Context(nn.Module):
+        def forward(self, *given: torch.Tensor) -> list[torch.Tensor]:
+            read = inverse.denoiser.read(inverse.context(*given)[0])
+            return [tensor for one in read for tensor in one]
+
+    class Decoder(nn.Module):
+        def forward(self, noisy: torch.Tensor, sigma: torch.Tensor, *read: torch.Tensor) -> torch.Tensor:
+            context = [KeysValues(*pair) for pair in zip(read[::2], read[1::2], strict=True)]
+            return inverse.denoiser.denoise(noisy, sigma, context)
+
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.zeros(1, config.text.max_words, dtype=torch.int64)
+    tokens[0, :3] = 2
+    size = config.gfdm.image_size
+    pixels = torch.rand(1, len(config.cameras), 3, size, size, generator=generator) * 2 - 1
+    state = torch.randn(1, config.proprioception_width, generator=generator)
+    sigma = torch.tensor([config.decoder.sigma_min])
+    with torch.no_grad():
+        words, their_words = forward.gfdm.text(tokens), inverse.text(tokens)
+        features = forward(pixels, *words[:2])
+        read = Context()(features, *their_words, state)
+    reads = tuple(f"{what}_{layer}" for layer in range(len(read) // 2) for what in ("keys", "values"))
+    words_out = ("words", "mask", "pooled")
+    return {
+        graphs.GFDM_TEXT: Network(forward.gfdm.text, (tokens,), ("tokens",), words_out),
+        graphs.GFDM: Network(forward, (pixels, *words[:2]), ("pixels", *words_out[:2]), ("features",)),
+        graphs.GFDM_FRAMES: Network(Frames(), (features[0],), ("features",), ("frames",)),
+        graphs.GIDM_TEXT: Network(inverse.text, (tokens,), ("tokens",), words_out),
+        graphs.GIDM: Network(
+            Context(), (features, *their_words, state), ("features", *words_out, "proprioception"), reads
+        ),
+        graphs.DECODER: Network(Decoder(), (inverse.fixed_noise, sigma, *read), ("noisy", "sigma", *reads), ("clean",)),
+    }
+
+
+def write_graph(network: Network, path: Path) -> None:
+    """Writes one network as an ONNX graph, weights included."""
+    import torch
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own internals
+        torch.onnx.export(
+            network.module.eval(),
+            network.given,
+            str(path),
+            input_names=list(network.inputs),
+            output_names=list(network.outputs),
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+def compare(network: Network, path: Path) -> dict[str, float]:
+    """The largest difference of any output between torch and the graph at `path`, on the example inputs."""
+    import torch
+
+    from defi_models.inference.onnx_engine import open_graph, run_graph
+
+    found = run_graph(open_graph(path, "cpu", 1), *(given.numpy() for given in network.given))
+    with torch.no_grad():
+        expected = network.module(*network.given)
+    expected = [expected] if isinstance(expected, torch.Tensor) else list(expected)
+    pairs = zip(found, expected, strict=True)
+    return {"difference": max(float(np.abs(f.astype(np.float64) - e.numpy()).max()) for f, e in pairs)}
+
+
+def parity(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Both backends on the same random observations: the largest difference of actions, and the median latency [ms]."""
+    import torch
+
+    from defi_models.inference.onnx_engine import OnnxForward, OnnxInverse
+    from defi_models.inference.torch_engine import TorchForward, TorchInverse
+
+    torch.set_num_threads(1)
+    config, rng = checkpoint.config, np.random.default_rng(0)
+    forwards = {"torch": TorchForward(checkpoint), "onnx": OnnxForward(checkpoint, threads=1)}
+    inverses = {"torch": TorchInverse(checkpoint), "onnx": OnnxInverse(checkpoint, threads=1)}
+    tokens = np.zeros((1, config.text.max_words), dtype=np.int64)
+    tokens[0, :3] = [2, 3, 2]
+    size, steps = config.gfdm.image_size, config.chunk_steps
+    none = np.zeros((1, steps, config.action_width), np.float32), np.zeros((1, steps, 1), np.float32)
+    ms: dict[str, dict[str, list[float]]] = {name: {"torch": [], "onnx": []} for name in ("gfdm_ms", "gidm_ms")}
+    differences = []
+    for _ in range(TRIALS):
+        pixels = rng.uniform(-1, 1, (1, len(config.cameras), 3, size, size)).astype(np.float32)
+        state = rng.normal(size=(1, config.proprioception_width)).astype(np.float32)
+        actions = {}
+        features = forwards["torch"].features(pixels, forwards["torch"].words(tokens))
+        for name in ("torch", "onnx"):
+            forward, inverse = forwards[name], inverses[name]
+            words, their_words = forward.words(tokens), inverse.words(tokens)
+            mine, took = _timed(lambda: forward.features(pixels, words))  # noqa: B023  called at once
+            ms["gfdm_ms"][name].append(took)
+            differences.append(float(np.abs(mine - features).max()))
+            actions[name], took = _timed(lambda: inverse.actions(features, their_words, state, *none))  # noqa: B023
+            ms["gidm_ms"][name].append(took)
+        differences.append(float(np.abs(actions["torch"] - actions["onnx"]).max()))
+    medians = {name: {k: float(np.median(v)) for k, v in rows.items()} for name, rows in ms.items()}
+    return {"action_difference": max(differences[2::3]), "feature_difference": max(differences[1::3]), **medians}
+
+
+def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    start = time.perf_counter()
+    return call(), (time.perf_counter() - start) * 1e3

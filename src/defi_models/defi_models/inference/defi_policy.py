@@ -1,0 +1,152 @@
+"""The DeFI model as a `Policy`: what surrounds the networks, the same for every engine that runs them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from defi_models.checkpoint import Checkpoint
+from defi_models.contract import (
+    ActionChunk,
+    CheckpointError,
+    ContractError,
+    Imagination,
+    Observation,
+    PolicySpec,
+    Proprioception,
+)
+from defi_models.inference.engine import Float32Array, ForwardEngine, InverseEngine
+from defi_models.transforms import ActionTransform, ImageTransform, ProprioceptionTransform
+from defi_models.words import tokenize
+
+E = TypeVar("E")
+
+
+class DefiPolicy:
+    """A checkpoint and what runs its halves. Call it from one thread at a time.
+
+    Args:
+        checkpoint: A policy's folder.
+        forward: Runs the GFDM; None in a process that only acts.
+        inverse: Runs the inverse half; None in a process that only imagines.
+
+    Raises:
+        CheckpointError: the checkpoint has no normalisation statistics.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, forward: ForwardEngine | None, inverse: InverseEngine | None) -> None:
+        if checkpoint.statistics is None:
+            raise CheckpointError(f"checkpoint {checkpoint.folder} has no normalisation statistics")
+        self._spec = checkpoint.spec()
+        self._config = checkpoint.config
+        self._images = ImageTransform(checkpoint.config.gfdm.image_size)
+        self._actions = ActionTransform(checkpoint.statistics)
+        self._proprioception = ProprioceptionTransform(checkpoint.statistics)
+        self._forward, self._inverse = forward, inverse
+        # Words are encoded once an instruction.
+        self._forward_words = lru_cache(maxsize=32)(
+            lambda text: self._need(forward, "imagine").words(self._tokens(text))
+        )
+        self._inverse_words = lru_cache(maxsize=32)(lambda text: self._need(inverse, "act").words(self._tokens(text)))
+
+    @property
+    def spec(self) -> PolicySpec:
+        """What this policy needs and gives."""
+        return self._spec
+
+    def imagine(self, observation: Observation) -> Imagination:
+        """The GFDM's features for one observation.
+
+        Raises:
+            ContractError: a camera is missing, or the instruction is too long.
+        """
+        forward = self._need(self._forward, "imagine")
+        missing = [name for name in self._spec.cameras if name not in observation.images]
+        if missing:
+            raise ContractError(
+                f"observation: no image of {missing}; got {sorted(observation.images)}, "
+                f"expected {list(self._spec.cameras)}"
+            )
+        start = time.perf_counter()
+        pixels = np.stack([self._images.encode(observation.images[name]) for name in self._spec.cameras])
+        features = forward.features(pixels[None], self._forward_words(observation.instruction))
+        return Imagination(
+            time_ns=observation.time_ns,
+            instruction=observation.instruction,
+            policy=self._spec.fingerprint,
+            features=features,
+            inference_ms=(time.perf_counter() - start) * 1e3,
+        )
+
+    def act(
+        self, imagination: Imagination, proprioception: Proprioception, promised: ActionChunk | None = None
+    ) -> ActionChunk:
+        """The chunk that would make the imagination come true, continuing what was promised.
+
+        Raises:
+            ContractError: the imagination is another checkpoint's, or what was promised does not lie on its times.
+        """
+        inverse = self._need(self._inverse, "act")
+        if imagination.policy != self._spec.fingerprint:
+            raise ContractError(
+                f"imagination: made by checkpoint {imagination.policy}, expected {self._spec.fingerprint}; "
+                "both halves must load the same checkpoint"
+            )
+        start = time.perf_counter()
+        actions = inverse.actions(
+            imagination.features,
+            self._inverse_words(imagination.instruction),
+            self._proprioception.encode(proprioception.ee_pose, proprioception.gripper)[None],
+            *self._promise(imagination, proprioception, promised),
+        )
+        targets, gripper = self._actions.decode(actions, proprioception.ee_pose)
+        return ActionChunk(
+            start_ns=imagination.time_ns,
+            step_ns=self._spec.step_ns,
+            space=self._spec.space,
+            targets=targets,
+            gripper=gripper,
+            arm=self._spec.arm,
+            instruction=imagination.instruction,
+            imagination_ms=imagination.inference_ms,
+            inference_ms=(time.perf_counter() - start) * 1e3,
+        )
+
+    def watch(self, imagination: Imagination) -> Mapping[str, npt.NDArray[np.uint8]]:
+        """The imagined frames of every camera, (frames, size, size, 3)."""
+        frames = self._need(self._forward, "watch").frames(imagination.features)
+        return dict(zip(self._spec.cameras, ImageTransform.decode(frames), strict=True))
+
+    def _tokens(self, instruction: str) -> npt.NDArray[np.int64]:
+        return np.array([tokenize(instruction, self._config.text)], dtype=np.int64)
+
+    def _promise(
+        self, imagination: Imagination, proprioception: Proprioception, promised: ActionChunk | None
+    ) -> tuple[Float32Array, Float32Array]:
+        """Normalised actions and their weights, (1, steps, action width) and (1, steps, 1)."""
+        steps = self._spec.chunk_steps
+        actions = np.zeros((1, steps, self._config.action_width), dtype=np.float32)
+        weight = np.zeros((1, steps, 1), dtype=np.float32)
+        if promised is None:
+            return actions, weight
+        due = (promised.start_ns, promised.step_ns, promised.space)
+        if due != (imagination.time_ns, self._spec.step_ns, self._spec.space) or len(promised.targets) > steps:
+            raise ContractError(
+                f"promised: got {len(promised.targets)} targets in {promised.space} from {promised.start_ns} ns every "
+                f"{promised.step_ns} ns, expected at most {steps} in {self._spec.space} from {imagination.time_ns} ns "
+                f"every {self._spec.step_ns} ns, as the chunk that is asked for"
+            )
+        count = len(promised.targets)
+        actions[0, :count] = self._actions.encode(promised.targets, promised.gripper, proprioception.ee_pose)
+        weight[0, :count] = 1.0
+        return actions, weight
+
+    def _need(self, engine: E | None, call: str) -> E:
+        if engine is None:
+            raise ContractError(f"{call}: this process loaded only the other half of {self._spec.name}")
+        return engine

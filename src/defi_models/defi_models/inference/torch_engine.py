@@ -1,0 +1,109 @@
+"""The networks run by torch, eagerly or compiled."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from defi_models.checkpoint import FORWARD, INVERSE, Checkpoint
+from defi_models.contract import CheckpointError
+from defi_models.inference.engine import Float32Array, Words
+from defi_models.models.defi import ForwardHalf, InverseHalf
+from defi_models.sampling import Promise
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class TorchForward:
+    """The GFDM in torch; see `ForwardEngine`.
+
+    Args:
+        checkpoint: A model's folder.
+        device: Where to run.
+        compiled: Through `torch.compile`, which takes minutes once and needs a C++ compiler on a CPU.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str = "cpu", compiled: bool = False) -> None:
+        self._device = torch.device(device)
+        self._half = load_half(ForwardHalf(checkpoint.config), checkpoint, FORWARD).to(self._device)
+        self._run = torch.compile(self._half, dynamic=False) if compiled else self._half
+
+    @torch.inference_mode()
+    def words(self, tokens: npt.NDArray[np.int64]) -> Words:
+        """See `ForwardEngine.words`."""
+        return _words(self._half.gfdm.text, tokens, self._device)
+
+    @torch.inference_mode()
+    def features(self, pixels: Float32Array, words: Words) -> Float32Array:
+        """See `ForwardEngine.features`."""
+        return self._run(*_tensors(self._device, pixels, words.vectors, words.mask))[0].float().cpu().numpy()
+
+    @torch.inference_mode()
+    def frames(self, features: Float32Array) -> Float32Array:
+        """See `ForwardEngine.frames`."""
+        return self._half.gfdm.frames_from_features(*_tensors(self._device, features)).cpu().numpy()
+
+
+class TorchInverse:
+    """The inverse half in torch; see `InverseEngine` and `TorchForward`."""
+
+    def __init__(self, checkpoint: Checkpoint, device: str = "cpu", compiled: bool = False) -> None:
+        self._device = torch.device(device)
+        half = InverseHalf(checkpoint.config, checkpoint.spec().feature_shape[-1])
+        self._half = load_half(half, checkpoint, INVERSE).to(self._device)
+        self._noise = self._half.fixed_noise.to(self._device)
+        if compiled:  # each once: compiled as one, the sampling loop would be unrolled
+            self._half.context = torch.compile(self._half.context, dynamic=False)
+            self._half.denoiser.denoise = torch.compile(self._half.denoiser.denoise, dynamic=False)
+
+    @torch.inference_mode()
+    def words(self, tokens: npt.NDArray[np.int64]) -> Words:
+        """See `InverseEngine.words`."""
+        return _words(self._half.text, tokens, self._device)
+
+    @torch.inference_mode()
+    def actions(
+        self,
+        features: Float32Array,
+        words: Words,
+        proprioception: Float32Array,
+        promised: Float32Array,
+        weight: Float32Array,
+    ) -> Float32Array:
+        """See `InverseEngine.actions`."""
+        given = _tensors(self._device, features[None], *words, proprioception, promised, weight)
+        return self._half.act(*given[:5], self._noise, Promise(*given[5:]))[0].float().cpu().numpy()
+
+
+def _words(encoder: nn.Module, tokens: npt.NDArray[np.int64], device: torch.device) -> Words:
+    found = encoder(torch.from_numpy(tokens).to(device))
+    return Words(found.words.float().cpu().numpy(), found.mask.cpu().numpy(), found.pooled.float().cpu().numpy())
+
+
+def _tensors(device: torch.device, *arrays: npt.NDArray) -> list[Tensor]:
+    return [torch.from_numpy(array).to(device) for array in arrays]
+
+
+def load_half(module: M, checkpoint: Checkpoint, file: str) -> M:
+    """`module` with the weights of one file, ready for inference.
+
+    Raises:
+        CheckpointError: a tensor is missing, unknown or of another shape; the first of them are named.
+    """
+    found = {key: tensor.float() for key, tensor in load_file(checkpoint.weights(file)).items()}
+    expected = module.state_dict()
+    wrong = [
+        f"{key}: {tuple(found[key].shape) if key in found else 'missing'} instead of "
+        f"{tuple(expected[key].shape) if key in expected else 'nothing'}"
+        for key in sorted(set(found) | set(expected))
+        if key not in found or key not in expected or found[key].shape != expected[key].shape
+    ]
+    if wrong:
+        raise CheckpointError(f"checkpoint {checkpoint.folder}, {file}: {len(wrong)} tensors differ: {wrong[:5]}")
+    module.load_state_dict(found)
+    return module.eval()
