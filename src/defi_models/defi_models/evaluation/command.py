@@ -27,6 +27,8 @@ class Kind(Protocol):
 KINDS: Mapping[str, tuple[str, str]] = {
     "tasks": ("defi_models.evaluation.tasks", "Tasks"),
     "chains": ("defi_models.evaluation.chains", "Chains"),
+    "calvin": ("defi_models.evaluation.calvin", "CalvinEvaluation"),
+    "simpler": ("defi_models.evaluation.simpler", "SimplerEvaluation"),
 }
 
 
