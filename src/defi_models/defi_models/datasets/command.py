@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from defi_models.contract import ConfigError
+from defi_models.datasets.inspecting import INSPECTING, add_encode, add_info
 
 PROGRESS_S = 10.0  # between lines of progress
 
@@ -15,11 +16,15 @@ PROGRESS_S = 10.0  # between lines of progress
 class Data:
     """Makes datasets."""
 
-    help = "make datasets: `defi data sim` collects demonstrations in the simulator"
+    help = (
+        "data sets: `sim` collects demonstrations in the simulator, `info` looks into a folder, `encode` makes latents"
+    )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declares the options."""
         kinds = parser.add_subparsers(dest="kind", required=True)
+        add_info(kinds)
+        add_encode(kinds)
         sim = kinds.add_parser("sim", help="demonstrations by the scripted experts")
         sim.add_argument("--out", type=Path, required=True, help="folder of the episodes")
         sim.add_argument("--tasks", nargs="+", default=None, help="names of tasks or groups; default: all")
@@ -36,11 +41,13 @@ class Data:
         sim.add_argument("--noise-m", type=float, default=0.01, help="size of the disturbances to recover from [m]")
 
     def run(self, args: argparse.Namespace) -> int:
-        """Collects.
+        """Collects, looks or encodes.
 
         Raises:
             TaskError: a task is unknown.
         """
+        if args.kind != "sim":
+            return INSPECTING[args.kind](args)
         from defi_models.datasets.simulated import collect, collect_plays
         from defi_sim.play import FIRST_TASKS
         from defi_sim.tasks import TASKS, chosen_tasks

@@ -136,24 +136,19 @@ def load_episodes(folder: Path) -> Iterator[Episode]:
     return (load_episode(path) for path in episode_files(folder))
 
 
-def thinned(episode: Episode, step_ns: int) -> Episode:
-    """Every n-th sample, so that they are `step_ns` apart.
+def rows_at(count: int, own_ns: int, wanted_ns: int) -> npt.NDArray[np.int64]:
+    """The rows of `count`, `own_ns` apart, that lie nearest to times `wanted_ns` apart, beginning with the first.
 
     Raises:
-        DatasetError: that is no multiple of the episode's own step.
+        DatasetError: finer samples are wanted than there are.
     """
-    every, rest = divmod(step_ns, episode.step_ns)
-    if rest or not every:
+    if wanted_ns < 0.99 * own_ns:
         raise DatasetError(
-            f"got an episode sampled every {episode.step_ns} ns, expected {step_ns} ns or a whole part of it; "
-            f"`defi data sim --rate-hz {1e9 / step_ns:g}` makes such"
+            f"got samples every {own_ns} ns, expected one every {wanted_ns} ns or more often; "
+            f"`defi data sim --rate-hz {1e9 / wanted_ns:g}` makes such"
         )
-    return replace(
-        episode,
-        step_ns=step_ns,
-        images={camera: images[::every] for camera, images in episode.images.items()},
-        **{name: getattr(episode, name)[::every] for name in _ARRAYS},
-    )
+    times = np.arange(0, (count - 1) * own_ns + own_ns // 2, wanted_ns)
+    return np.minimum(np.rint(times / own_ns).astype(np.int64), count - 1)
 
 
 class EpisodeSource:
@@ -175,4 +170,9 @@ class EpisodeSource:
         episode = load_episode(self._files[name])
         images = {self._renamed.get(camera, camera): found for camera, found in episode.images.items()}
         episode = replace(episode, images=images)
-        return episode if step_ns in {None, episode.step_ns} else thinned(episode, int(step_ns or 0))
+        if step_ns is None or step_ns == episode.step_ns:
+            return episode
+        rows = rows_at(len(episode), episode.step_ns, step_ns)
+        images = {camera: found[rows] for camera, found in images.items()}
+        series = {name: getattr(episode, name)[rows] for name in _ARRAYS}
+        return replace(episode, step_ns=step_ns, images=images, **series)

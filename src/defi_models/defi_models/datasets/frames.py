@@ -47,6 +47,21 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Encoded:
+    """Latents in place of pixels.
+
+    Attributes:
+        latents: float16 (N, cameras, C, h, w).
+        autoencoder: Fingerprint of the one that made them.
+        shape: (C, h, w).
+    """
+
+    latents: Rows
+    autoencoder: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Frames:
     """Every sample of every clip; N samples in all.
 
@@ -65,6 +80,7 @@ class Frames:
         cameras: Names, in the order of `pixels`.
         views: Cameras of each sample, (N,); all of `cameras` if absent.
         shares: How often samples are chosen; all alike if absent.
+        encoded: Latents, where these are given in place of pixels.
     """
 
     folder: Path
@@ -81,6 +97,7 @@ class Frames:
     cameras: tuple[str, ...]
     views: npt.NDArray[np.int64] | None = None
     shares: tuple[Share, ...] | None = None
+    encoded: Encoded | None = None
 
     def __len__(self) -> int:
         """Samples in all."""

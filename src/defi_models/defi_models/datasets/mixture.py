@@ -27,11 +27,15 @@ def mixed(parts: Sequence[tuple[Frames, float | None]]) -> Frames:
     steps = {one.step_ns for one in frames}
     if len(steps) != 1:
         raise DatasetError(f"mixed data: got steps {sorted(steps)} ns, expected one; sample all of them alike")
+    encoded = [one.encoded for one in frames]
+    makers = {one.autoencoder if one else "none" for one in encoded}
+    if len(makers) != 1:
+        raise DatasetError(f"mixed data: got latents of autoencoders {sorted(makers)}, expected one for all of them")
     starts = np.cumsum([0, *map(len, frames)])
     episodes = np.cumsum([0, *(len(one.tasks) for one in frames)])
     shares = [
         Share(int(start), int(stop), weight)
-        for start, stop, weight in zip(starts, starts[1:], _weights(parts), strict=True)
+        for start, stop, weight in zip(starts[:-1], starts[1:], _weights(parts), strict=True)
     ]
     views = [one.views_of(np.arange(len(one))) for one in frames]
     return replace(
@@ -44,6 +48,7 @@ def mixed(parts: Sequence[tuple[Frames, float | None]]) -> Frames:
         cameras=max((one.cameras for one in frames), key=len),
         views=np.concatenate(views),
         shares=tuple(shares),
+        encoded=encoded[0] and replace(encoded[0], latents=Blocks([one.latents for one in encoded if one])),
         **{name: np.concatenate([getattr(one, name) for one in frames]) for name in SERIES},
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from defi_models.datasets import calvin, lerobot, video
 from defi_models.datasets.episodes import Clip, DatasetError, EpisodeSource
 
 
@@ -36,7 +37,11 @@ class Source(Protocol):
 
 
 KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path, Mapping[str, str]], Source], str], ...] = (
+    (lerobot.is_lerobot, lerobot.LerobotSource, "LeRobot v3 (meta/info.json)"),
+    (calvin.is_calvin, calvin.CalvinSource, "CALVIN (ep_start_end_ids.npy, episode_*.npz)"),
     (lambda folder: any(folder.glob("episode_*.npz")), EpisodeSource, "this project's episodes (episode_*.npz)"),
+    (video.has_videos, video.VideoSource, f"videos ({', '.join(video.VIDEO_ENDINGS)})"),
+    (video.has_sequences, video.SequenceSource, f"image sequences (a folder each: {', '.join(video.IMAGE_ENDINGS)})"),
 )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from defi_models.contract import ConfigError
 from defi_models.datasets.frames import Frames, open_frames
+from defi_models.datasets.inspecting import add_camera, cameras_of
 from defi_models.datasets.mixture import mixed
 from defi_models.training.presets import PRESETS, STAGES, Preset, preset
 
@@ -47,12 +48,13 @@ class Train:
             help="action-free data for the autoencoder, GFDM and GIDM stages: videos, or any dataset without its actions",
         )
         parser.add_argument(
-            "--camera",
-            action="append",
+            "--latents",
+            nargs="+",
             default=[],
-            metavar="WANTED=ITS_NAME",
-            help="which camera of the data is meant, where names differ; repeatable",
+            metavar="FOLDER[=WEIGHT]",
+            help="what `defi data encode` made, in place of pixels; for the GFDM and GIDM stages",
         )
+        add_camera(parser)
         parser.add_argument("--out", type=Path, required=True, help="folder of the run; <out>/checkpoint is the policy")
         parser.add_argument("--seed", type=int, default=0, help="of all randomness")
         parser.add_argument("--arm", default="franka_panda", help="the arm of the demonstrations")
@@ -91,8 +93,13 @@ def check_arguments(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: so.
     """
-    if not args.data and not args.video:
-        raise ConfigError("defi train: got no data, expected --data FOLDER (demonstrations) or --video FOLDER")
+    if args.latents and (args.data or args.video or args.stage not in {"gfdm", "gidm"}):
+        raise ConfigError(
+            f"defi train {args.stage}: got --latents {'beside other data' if args.data or args.video else ''}, expected "
+            "it alone, for stage gfdm or gidm"
+        )
+    if not args.data and not args.video and not args.latents:
+        raise ConfigError("defi train: got no data, expected --data FOLDER (demonstrations), --video or --latents")
     if not args.data and args.stage in {"policy", "all"}:
         raise ConfigError(f"defi train {args.stage}: got only --video, expected demonstrations with --data FOLDER")
     if args.out.is_file():
@@ -106,7 +113,11 @@ def open_data(args: argparse.Namespace, chosen: Preset) -> Frames:
         DatasetError: some is missing, damaged or does not fit the model.
     """
     model = chosen.model(())
-    renamed = {its: wanted for wanted, _, its in (text.partition("=") for text in args.camera)}
+    if args.latents:
+        from defi_models.datasets.latents import open_latents
+
+        return mixed([(open_latents(folder), weight) for folder, weight in map(weighted, args.latents)])
+    renamed = cameras_of(args.camera)
     parts = []
     for texts, video in ((args.data, False), (args.video, True)):
         for text in texts:
@@ -164,7 +175,7 @@ def _train(args: argparse.Namespace, stages: Sequence[str]) -> None:
 
         with _bar(stage) as bar:
             run = Run(chosen, frames, args.out, args.seed, args.arm, progress, bar, args.precision)
-            run.describe()
+            run.describe(stage)
             STAGE_FUNCTIONS[stage](run)
         parallel.barrier()
         progress(f"done in {(time.monotonic() - start) / 60:.1f} min")

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from defi_models.config import DefiConfig
+from defi_models.config import DefiConfig, TextConfig
 from defi_models.contract import ConfigError
 from defi_models.datasets.frames import Frames
 from defi_models.training import parallel
@@ -61,16 +61,39 @@ class Run:
     precision: parallel.Precision = "auto"
 
     @property
-    def config(self) -> DefiConfig:
-        """The model, with the vocabulary of the data."""
-        return self.preset.model(vocabulary(text for texts in self.frames.instructions for text in texts))
+    def words(self) -> tuple[str, ...]:
+        """Every word of the data's instructions."""
+        return vocabulary(text for texts in self.frames.instructions for text in texts)
 
-    def describe(self) -> None:
-        """Writes down what is trained, for people and for `defi data encode`."""
+    @property
+    def config(self) -> DefiConfig:
+        """The model, with the vocabulary of the run's first stage, or of the data where that was not written down."""
+        path = self.out / RUN_FILE
+        if not path.is_file():
+            return self.preset.model(self.words)
+        words = json.loads(path.read_text())["config"]["text"].get("words")
+        return self.preset.model(self.words if words is None else tuple(words))
+
+    def describe(self, stage: str) -> None:
+        """Writes down what is trained, for people, for later stages and for `defi data encode`.
+
+        Every process calls this. The vocabulary is that of the first stage; words that later data bring are told.
+        """
+        path = self.out / RUN_FILE
         if parallel.rank() == 0:
             self.out.mkdir(parents=True, exist_ok=True)
-            about = {"preset": self.preset.name, "seed": self.seed, "arm": self.arm, "config": asdict(self.config)}
-            write_text(self.out / RUN_FILE, json.dumps(about, indent=1) + "\n")
+            if stage == "autoencoder":
+                path.unlink(missing_ok=True)
+            config = self.config
+            about = {"preset": self.preset.name, "seed": self.seed, "arm": self.arm, "config": asdict(config)}
+            write_text(path, json.dumps(about, indent=1) + "\n")
+            unknown = sorted(set(self.words) - set(config.text.words)) if isinstance(config.text, TextConfig) else []
+            if unknown:
+                self.progress(
+                    f"{len(unknown)} words of these data are none of the run's: {', '.join(unknown[:10])}; give all data "
+                    "to its first stage to have them learnt"
+                )
+        parallel.barrier()
 
     def load(self, stage: str, module: nn.Module, origin: str = "") -> None:
         """Reads what an earlier stage left.

@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from defi_models.datasets.blocks import Rows
 from defi_models.datasets.frames import Frames
+from defi_models.datasets.latents import fingerprint
 from defi_models.models.defi import ForwardHalf
 from defi_models.models.gfdm import Gfdm
 from defi_models.training import parallel
 from defi_models.training.run import Run
+from defi_models.training.state import TrainingError
 
 ENCODE_BATCH = 128
 REPORT_EVERY_BATCHES = 20
@@ -38,9 +41,21 @@ def choose_words(run: Run, text: Tokens, samples: np.ndarray, rng: np.random.Gen
     return text.tokens([run.frames.choose_instruction(int(sample), rng) for sample in samples])
 
 
-def latents_of(run: Run, gfdm: Gfdm) -> np.ndarray:
-    """Latents of every frame, float16 (N, cameras, C, h, w)."""
+def latents_of(run: Run, gfdm: Gfdm) -> Rows | np.ndarray:
+    """Latents of every frame, float16 (N, cameras, C, h, w): as given, or computed once a run.
+
+    Raises:
+        TrainingError: those given were made by another autoencoder.
+    """
     frames = run.frames
+    if frames.encoded is not None:
+        own = fingerprint(gfdm.autoencoder.state_dict())
+        if frames.encoded.autoencoder != own:
+            raise TrainingError(
+                f"{frames.folder}: got latents of autoencoder {frames.encoded.autoencoder}, expected {own}, that of "
+                f"{run.out}; make them with `defi data encode --model {run.out}`"
+            )
+        return frames.encoded.latents
     autoencoder = gfdm.autoencoder.to(parallel.device())
 
     def fill(latents: np.ndarray) -> None:

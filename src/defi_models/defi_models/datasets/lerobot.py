@@ -1,0 +1,219 @@
+"""LeRobot datasets of version 3: tables in parquet, videos in mp4, several episodes a file.
+
+<folder>/meta/info.json                        rate, features, templates of the paths below
+<folder>/meta/tasks.parquet                    sentences and their number
+<folder>/meta/episodes/chunk-000/file-000.parquet  one row an episode: files, rows, and times in the videos
+<folder>/data/chunk-000/file-000.parquet       one row a sample
+<folder>/videos/<feature>/chunk-000/file-000.mp4
+
+An episode has actions when `observation.state` and `action` name an end-effector pose and a gripper: x y z, then
+qx qy qz qw, or rx ry rz (a rotation vector), or roll pitch yaw, then gripper (0 closed .. 1 open); else it is action-free.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from scipy.spatial.transform import Rotation
+
+from defi_models.contract import NS_PER_S
+from defi_models.datasets.episodes import Clip, DatasetError, Episode, rows_at
+
+VERSION = "v3"
+STATE, ACTION = "observation.state", "action"
+ROTATIONS = {
+    ("qx", "qy", "qz", "qw"): Rotation.from_quat,
+    ("rx", "ry", "rz"): Rotation.from_rotvec,
+    ("roll", "pitch", "yaw"): lambda angles: Rotation.from_euler("xyz", angles),
+}
+GRIPPER_SLACK = 0.02  # an opening measured may be a little out of 0..1
+
+
+def is_lerobot(folder: Path) -> bool:
+    """Whether `folder` is a LeRobot dataset."""
+    return (folder / "meta" / "info.json").is_file()
+
+
+class LerobotSource:
+    """One dataset.
+
+    Raises:
+        DatasetError: it is of another version, or its tables are damaged.
+    """
+
+    kind = "LeRobot v3"
+
+    def __init__(self, folder: Path, renamed: Mapping[str, str]) -> None:
+        self.folder = folder
+        self._info = _json(folder / "meta" / "info.json")
+        version = str(self._info.get("codebase_version"))
+        if not version.startswith(VERSION):
+            raise DatasetError(
+                f"{folder}: got LeRobot {version}, expected {VERSION}.x; convert it with lerobot's own tool"
+            )
+        files = sorted((folder / "meta" / "episodes").rglob("*.parquet"))
+        self._episodes = [row for file in files for row in _table(file).to_pylist()]
+        self._tasks = _tasks(folder / "meta" / "tasks.parquet")
+        self._step_ns = round(NS_PER_S / self._info["fps"])
+        self._cameras: dict[str, str] = {}
+        for key, feature in self._info["features"].items():
+            if feature["dtype"] in {"video", "image"}:
+                short = key.removeprefix("observation.images.").removeprefix("observation.image.")
+                self._cameras[key] = renamed.get(key, renamed.get(short, short))
+
+    def names(self) -> list[str]:
+        """Of the episodes, in order."""
+        return [f"episode {row['episode_index']}" for row in self._episodes]
+
+    def read(self, name: str, step_ns: int | None = None) -> Clip:
+        """See `Source.read`."""
+        about = self._episodes[self.names().index(name)]
+        try:
+            return self._read(about, step_ns or self._step_ns)
+        except (OSError, ValueError, KeyError, IndexError, pa.ArrowException, av.FFmpegError) as error:
+            raise DatasetError(f"{self.folder}, {name}: cannot be read ({error!r})") from error
+
+    def _read(self, about: Mapping[str, Any], step_ns: int) -> Clip:
+        count = int(about["length"])
+        rows = rows_at(count, self._step_ns, step_ns)
+        table = self._rows(about)
+        if table.num_rows != count:
+            raise ValueError(f"got {table.num_rows} rows, expected {count}")
+        images = {name: self._images(key, about, table, rows) for key, name in self._cameras.items()}
+        numbers = sorted(set(table["task_index"].to_pylist()))
+        instructions = tuple(self._tasks[number] for number in numbers)
+        state, action = self._poses(STATE, table, rows), self._poses(ACTION, table, rows)
+        task = instructions[0] if instructions else ""
+        if state is None or action is None:
+            return Clip(task=task, instructions=instructions, step_ns=step_ns, images=images)
+        return Episode(
+            task=task,
+            instructions=instructions,
+            step_ns=step_ns,
+            images=images,
+            success=True,
+            joint_positions=np.zeros((len(rows), 0)),
+            ee_pose=state[0],
+            gripper=state[1],
+            target_pose=action[0],
+            target_gripper=action[1],
+        )
+
+    def _rows(self, about: Mapping[str, Any]) -> pa.Table:
+        path = self._info["data_path"].format(
+            chunk_index=about["data/chunk_index"], file_index=about["data/file_index"]
+        )
+        table = _table(self.folder / path)
+        return table.filter(pc.equal(table["episode_index"], about["episode_index"]))
+
+    def _images(
+        self, key: str, about: Mapping[str, Any], table: pa.Table, rows: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.uint8]:
+        """Images (len(rows), H, W, 3) of one camera."""
+        if self._info["features"][key]["dtype"] == "image":
+            coded = table[key].to_pylist()
+            return np.stack([_image(coded[row]["bytes"]) for row in rows])
+        where = {name: about[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index")}
+        path = self.folder / self._info["video_path"].format(video_key=key, **where)
+        return stretch(path, float(about[f"videos/{key}/from_timestamp"]), self._info["fps"], rows)
+
+    def _poses(
+        self, key: str, table: pa.Table, rows: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+        """Poses (T, 7) and openings (T,) of a feature; None where it names none."""
+        layout = pose_layout(self._info["features"].get(key, {}).get("names"))
+        if layout is None:
+            return None
+        values = np.array(table[key].to_pylist(), dtype=float)[rows]
+        position, rotation, turn, gripper = layout
+        opening = values[:, gripper]
+        if opening.min() < -GRIPPER_SLACK or opening.max() > 1 + GRIPPER_SLACK:
+            raise ValueError(
+                f"{key}: got gripper values {opening.min():.3g} .. {opening.max():.3g}, expected 0 closed .. 1 open"
+            )
+        quaternions = turn(values[:, rotation]).as_quat()
+        return np.concatenate([values[:, position], quaternions], axis=1), opening.clip(0, 1)
+
+
+def pose_layout(names: Any) -> tuple[list[int], list[int], Any, int] | None:
+    """Columns of position and rotation, what turns the latter into a rotation, and the gripper's column.
+
+    Args:
+        names: Of a feature: a list, or a dictionary with one list.
+
+    Returns:
+        None where they are not those of an end-effector pose and a gripper.
+    """
+    if isinstance(names, dict):
+        names = next(iter(names.values()), None)
+    if not isinstance(names, list):
+        return None
+    short = [str(name).lower().rpartition(".")[2].removeprefix("ee_").removeprefix("tcp_") for name in names]
+    gripper = [n for n, name in enumerate(short) if "gripper" in name]
+    for axes, turn in ROTATIONS.items():
+        if len(gripper) == 1 and all(name in short for name in ("x", "y", "z", *axes)):
+            return [short.index(a) for a in "xyz"], [short.index(a) for a in axes], turn, gripper[0]
+    return None
+
+
+def stretch(path: Path, start_s: float, rate_hz: float, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """Frames `rows`, ascending, of the episode that begins at `start_s` in a video, (len(rows), H, W, 3).
+
+    Raises:
+        ValueError: the video ends before.
+    """
+    wanted = set(rows.tolist())
+    found: dict[int, npt.NDArray[np.uint8]] = {}
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        container.seek(int(start_s / float(stream.time_base or 1)), stream=stream)  # to the key frame before
+        for frame in container.decode(stream):
+            row = round(((frame.time or 0.0) - start_s) * rate_hz)
+            if row in wanted:
+                found[row] = frame.to_ndarray(format="rgb24")
+            if row >= rows[-1]:
+                break
+    missing = wanted - found.keys()
+    if missing:
+        raise ValueError(
+            f"{path}: got no frame {min(missing)} after {start_s:g} s, expected {len(wanted)} frames from there"
+        )
+    return np.stack([found[int(row)] for row in rows])
+
+
+def _image(coded: bytes) -> npt.NDArray[np.uint8]:
+    image = cv2.imdecode(np.frombuffer(coded, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        raise ValueError("an image cannot be decoded")
+    return image.astype(np.uint8)
+
+
+def _tasks(path: Path) -> dict[int, str]:
+    """Sentences by number; the sentence is the table's index, or its column `task`."""
+    table = _table(path)
+    column = "task" if "task" in table.column_names else "__index_level_0__"
+    return dict(zip(table["task_index"].to_pylist(), table[column].to_pylist(), strict=True))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise DatasetError(f"{path}: not valid JSON ({error})") from error
+
+
+def _table(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(f"{path}: cannot be read as a parquet table ({error})") from error

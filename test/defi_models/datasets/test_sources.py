@@ -1,0 +1,196 @@
+"""Datasets of every kind come as the same clips and episodes, and what is wrong with them is said once."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from footage import shade, shades, write_calvin, write_lerobot, write_video
+from tiny import tiny_episodes
+
+from defi_models.datasets.episodes import Clip, DatasetError, Episode
+from defi_models.datasets.frames import UNSAID, open_frames
+from defi_models.datasets.mixture import mixed
+from defi_models.datasets.sources import open_source
+
+STEP_NS = 100_000_000
+CAMERAS = ("static", "wrist")
+
+
+@pytest.mark.parametrize(("ending", "codec"), [("mp4", "libx264"), ("webm", "libvpx-vp9")])
+def test_video_is_sampled_at_the_time_asked_for(tmp_path: Path, ending: str, codec: str) -> None:
+    write_video(tmp_path / "inner" / f"a.{ending}", shades(31), 30, codec)
+    source = open_source(tmp_path)
+    clip = source.read(source.names()[0], STEP_NS)
+    assert not isinstance(clip, Episode)
+    assert [shade(image) for image in clip.images["video"]] == [0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30]
+
+
+def test_video_as_it_is_has_the_rate_of_the_file(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", shades(12), 25)
+    clip = open_source(tmp_path).read("a.mp4")
+    assert (clip.step_ns, len(clip)) == (40_000_000, 12)
+
+
+def test_captions_come_from_one_file_or_from_beside_the_clip(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write_video(tmp_path / f"{name}.mp4", shades(4), 10)
+    (tmp_path / "captions.json").write_text(json.dumps({"a.mp4": ["wave", "wave a hand"]}))
+    (tmp_path / "b.txt").write_text("push a cup\n\n")
+    source = open_source(tmp_path)
+    said = [source.read(name, STEP_NS).instructions for name in source.names()]
+    assert said == [("wave", "wave a hand"), ("push a cup",), ()]
+
+
+def test_damaged_captions_are_named(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", shades(4), 10)
+    (tmp_path / "captions.json").write_text("[1, 2]")
+    with pytest.raises(DatasetError, match=r"captions\.json: got .* expected \{\"clip\""):
+        open_source(tmp_path)
+
+
+def test_image_sequences_are_clips_in_the_order_of_their_names(tmp_path: Path) -> None:
+    for name, first in (("walk", 0), ("push", 20)):
+        (tmp_path / name).mkdir()
+        for k, image in enumerate(shades(5, first)):
+            cv2.imwrite(str(tmp_path / name / f"{k:03d}.png"), image)
+    source = open_source(tmp_path)
+    assert source.names() == ["push", "walk"]
+    assert [shade(image) for image in source.read("push", 2 * STEP_NS).images["video"]] == [20, 22, 24]
+
+
+def test_lerobot_episodes_have_their_own_frames_words_poses_and_targets(tmp_path: Path) -> None:
+    source = open_source(write_lerobot(tmp_path / "l"), {"front": "static", "hand": "wrist"})
+    assert source.names() == ["episode 0", "episode 1"]
+    episode = source.read("episode 1", STEP_NS)  # every second of 14 samples; the first episode has 10
+    assert isinstance(episode, Episode)
+    assert episode.instructions == ("close the drawer",)
+    assert [shade(image) for image in episode.images["static"]] == [10, 12, 14, 16, 18, 20, 22]
+    np.testing.assert_allclose(episode.ee_pose[:, 0], 0.02 * np.arange(7), atol=1e-6)
+    np.testing.assert_allclose(episode.target_pose[:, 0], episode.ee_pose[:, 0] + 0.01, atol=1e-6)
+    assert episode.gripper[0] == 0.0
+    assert set(episode.images) == {"static", "wrist"}
+
+
+def test_lerobot_without_a_pose_is_action_free_and_says_so_when_actions_are_needed(tmp_path: Path) -> None:
+    folder = write_lerobot(tmp_path / "l", poses=False)
+    assert type(open_source(folder).read("episode 0", STEP_NS)) is Clip
+    with pytest.raises(DatasetError, match=r"without actions from LeRobot v3, expected a demonstration; .*--video"):
+        open_frames(folder, ("front", "hand"), 32, step_ns=STEP_NS)
+    assert len(open_frames(folder, ("front",), 32, step_ns=STEP_NS, video=True)) == 5 + 7
+
+
+def test_lerobot_of_another_version_is_refused_with_both(tmp_path: Path) -> None:
+    folder = write_lerobot(tmp_path / "l")
+    info = folder / "meta" / "info.json"
+    info.write_text(info.read_text().replace("v3.0", "v2.1"))
+    with pytest.raises(DatasetError, match=r"got LeRobot v2\.1, expected v3\.x"):
+        open_source(folder)
+
+
+def test_lerobot_video_that_ends_early_names_the_frame(tmp_path: Path) -> None:
+    folder = write_lerobot(tmp_path / "l")
+    write_video(folder / "videos/observation.images.hand/chunk-000/file-000.mp4", shades(15), 20)
+    with pytest.raises(DatasetError, match=r"episode 1: cannot be read .* got no frame 6 after 0\.5 s"):
+        open_source(folder).read("episode 1", STEP_NS)
+
+
+def test_calvin_annotations_are_episodes_with_absolute_targets(tmp_path: Path) -> None:
+    source = open_source(write_calvin(tmp_path / "c"))
+    episode = source.read(source.names()[0], STEP_NS)
+    assert isinstance(episode, Episode)
+    assert (episode.task, episode.instructions) == ("move_slider_left", ("push the sliding door",))
+    assert [shade(image) for image in episode.images["static"]] == [3, 6, 9, 12, 15]  # 13 steps at 30 Hz
+    np.testing.assert_allclose(episode.ee_pose[:, 0], [0.03, 0.06, 0.09, 0.12, 0.15])
+    np.testing.assert_allclose(episode.target_pose[:, 0] - episode.ee_pose[:, 0], 0.01)
+    np.testing.assert_allclose(episode.gripper, 0.5)
+    np.testing.assert_allclose(episode.target_gripper, 0.0)
+
+
+def test_calvin_without_annotations_is_one_episode_a_recording(tmp_path: Path) -> None:
+    source = open_source(write_calvin(tmp_path / "c", annotated=False))
+    assert source.names() == ["100..119"]
+    assert source.read("100..119", STEP_NS).instructions == ()
+
+
+class Trap:
+    """What a hostile annotation file could hold."""
+
+    def __reduce__(self):
+        return (print, ("unpickled",))
+
+
+def test_calvin_annotations_that_would_run_code_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_calvin(tmp_path / "c")
+    np.save(folder / "lang_annotations" / "auto_lang_ann.npy", np.array(Trap(), dtype=object), allow_pickle=True)
+    with pytest.raises(DatasetError, match=r"names builtins\.print"):
+        open_source(folder)
+    assert capsys.readouterr().out == ""
+    assert pickle.loads(pickle.dumps(1)) == 1
+
+
+def test_folder_with_nothing_known_lists_what_is(tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("x")
+    with pytest.raises(DatasetError, match=r"got \['notes\.md'\], expected one of: LeRobot v3 .*CALVIN.*videos"):
+        open_source(tmp_path)
+
+
+def test_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no such folder"):
+        open_source(tmp_path / "no")
+
+
+def test_few_damaged_videos_are_skipped_and_named_and_many_are_an_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for n in range(4):
+        write_video(tmp_path / f"{n}.mp4", shades(6), 10)
+    (tmp_path / "2.mp4").write_bytes((tmp_path / "2.mp4").read_bytes()[:200])
+    with pytest.raises(DatasetError, match=r"1 of 4 clips cannot be read: 2\.mp4 .*at most 5% are skipped"):
+        open_frames(tmp_path, CAMERAS, 32, step_ns=STEP_NS, video=True)
+    assert not list(tmp_path.glob("*packed*"))  # nothing half-done is left
+    frames = open_frames(tmp_path, CAMERAS, 32, step_ns=STEP_NS, video=True, tolerated=0.3)
+    assert (len(frames), frames.tasks) == (18, ("", "", ""))
+    assert "1 of 4 clips cannot be read: 2.mp4" in caplog.text
+
+
+def test_mixed_data_are_drawn_by_weight_each_with_its_cameras_and_words(tmp_path: Path) -> None:
+    write_video(tmp_path / "v" / "a.mp4", shades(20), 10)
+    video = open_frames(tmp_path / "v", CAMERAS, 32, step_ns=STEP_NS, video=True)
+    demonstrations = open_frames(tiny_episodes(tmp_path / "d", count=2, samples=6), CAMERAS, 32)
+    both = mixed([(demonstrations, None), (video, 0.25)])
+    rng = np.random.default_rng(0)
+    drawn = both.choose(rng, 4000)
+    assert np.mean(drawn >= len(demonstrations)) == pytest.approx(0.25, abs=0.03)
+    cameras = both.choose_cameras(rng, drawn)
+    assert set(cameras[drawn >= 12]) == {0}
+    assert set(cameras[drawn < 12]) == {0, 1}
+    np.testing.assert_array_equal(both.pixels[np.array([3, 14]), np.array([1, 0])][1], video.pixels[2, 0])
+    np.testing.assert_array_equal(both.pixels[np.array([3]), np.array([1])][0], demonstrations.pixels[3, 1])
+    assert both.clip(np.array([10, 30]), np.arange(3)).tolist() == [[10, 11, 11], [30, 31, 31]]
+    assert (both.choose_instruction(31, rng), both.choose_instruction(0, rng)) == (UNSAID, "open the drawer")
+    np.testing.assert_array_equal(both.demonstrated(CAMERAS), np.arange(12))
+
+
+@pytest.mark.parametrize("weights", [(0.7, 0.7), (1.0, None), (-0.1, None)])
+def test_weights_that_cannot_be_are_refused(tmp_path: Path, weights: tuple[float, float | None]) -> None:
+    frames = open_frames(tiny_episodes(tmp_path, count=1, samples=3), CAMERAS, 32)
+    with pytest.raises(DatasetError, match=r"got weights .* expected each in 0\.\.1"):
+        mixed([(frames, weights[0]), (frames, weights[1])])
+
+
+def test_only_video_has_no_demonstrations(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", shades(6), 10)
+    frames = open_frames(tmp_path, CAMERAS, 32, step_ns=STEP_NS, video=True)
+    with pytest.raises(DatasetError, match="clips without actions, expected demonstrations"):
+        frames.demonstrated(CAMERAS)
+
+
+def test_episodes_sampled_too_rarely_are_refused_with_both_steps(tmp_path: Path) -> None:
+    folder = tiny_episodes(tmp_path, count=1)
+    with pytest.raises(DatasetError, match="got samples every 100000000 ns, expected one every 50000000 ns"):
+        open_frames(folder, CAMERAS, 32, step_ns=STEP_NS // 2)
