@@ -16,24 +16,25 @@ def names(**options):
 
 
 def test_the_simulated_robot_takes_the_place_of_robot_and_cameras():
-    assert sorted(names(sim=True)) == ["action_node", "arm_bridge_node", "imagination_node", "sim_node", "task_node"]
+    assert sorted(names(sim=True)) == ["arm_bridge_node", "inference_node", "sim_node", "task_node"]
     assert "sim_node" not in names(sim=False)
 
 
-def test_composed_puts_both_models_into_one_process():
-    composed = names(sim=True, composed=True)
-    assert "inference_node" in composed
-    assert not {"imagination_node", "action_node"} & set(composed)
+def test_both_models_are_in_one_process_or_each_in_its_own():
+    composed, separate = names(sim=True, composed=True), names(sim=True, composed=False)
+    assert set(composed) - set(separate) == {"inference_node"}
+    assert set(separate) - set(composed) == {"imagination_node", "action_node"}
 
 
 def test_only_inference_is_started_again_by_itself():
-    respawning = {p.name for p in processes(FRANKA, BringupOptions("franka", sim=True)) if p.respawn}
+    options = BringupOptions("franka", sim=True, composed=False)
+    respawning = {p.name for p in processes(FRANKA, options) if p.respawn}
     assert respawning == {"imagination_node", "action_node"}
 
 
 def test_the_arm_comes_first_and_inference_last():
     nice = {process.name: process.nice for process in processes(FRANKA, BringupOptions("franka", sim=True))}
-    assert nice["arm_bridge_node"] < nice["task_node"] < nice["sim_node"] < nice["action_node"]
+    assert nice["arm_bridge_node"] < nice["sim_node"] < nice["task_node"] < nice["inference_node"]
 
 
 def test_every_node_hears_of_the_policy_chosen_and_of_none_otherwise():

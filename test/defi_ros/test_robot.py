@@ -66,7 +66,7 @@ def test_an_unknown_robot_lists_what_exists(name, message):
         ("  rate_hz: 200", "  rate_hz: 5", r"line \d+: control.rate_hz: got 5 Hz, expected 50..1000 Hz \(Rate of the command loop \[Hz\].\)"),
         ("velocity: [2.175", "velocity: [-1", r"line \d+: joints.velocity.0: got -1 rad/s, expected above 0 rad/s"),
         ("velocity: [2.175", "velocity: [fast", r"line \d+: joints.velocity.0: got 'fast', expected a number in rad/s"),
-        ("composed: false", "composed: 3", r"line \d+: policy.composed: got 3, expected true or false"),
+        ("composed: true", "composed: 3", r"line \d+: policy.composed: got 3, expected true or false"),
         ("threads: 1", "threads: 2.5", r"line \d+: policy.threads: got 2.5, expected a whole number"),
         ("threads: 1", "threads: true", r"line \d+: policy.threads: got True, expected a whole number"),
         ("blend_s: 0.12", "blend_s: .inf", r"line \d+: control.blend_s: got inf s, expected a number in s"),

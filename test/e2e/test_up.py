@@ -144,8 +144,8 @@ def test_a_camera_that_never_sends_is_named_and_nothing_moves(up, observer, tmp_
     text = (robots_folder() / "franka.yaml").read_text(encoding="utf-8")
     text = text.replace("source: camera/wrist/image_raw", "source: camera/nowhere/image_raw")
     path = tmp_path / "mine.yaml"
-    path.write_text(text.replace("  backend: torch", "  backend: torch\n  camera_timeout_s: 4.0"), encoding="utf-8")
-    running = up("--policy", "scripted", "--task", "open the drawer", robot=str(path))
+    path.write_text(text.replace("  path: nano ", "  camera_timeout_s: 4.0\n  path: nano "), encoding="utf-8")
+    running = up("--policy", "scripted", "--separate", "--task", "open the drawer", robot=str(path))
     assert running.end() == 2
     assert "camera 'wrist' has sent nothing for 4.0 s on camera/nowhere/image_raw" in running.output
     assert "imagination_node could not start" in running.output

@@ -54,11 +54,15 @@ class SimulatedSensors:
         self._scene_state.publish(scene_to(scene.values, time_ns))
 
     def show(self, rig: CameraRig, time_ns: int) -> None:
-        """Draws what the rig captured and publishes all cameras' images under one stamp."""
+        """Draws what the rig captured and publishes all cameras' images, then what is known of them, under one stamp."""
         for name, publisher in self._images.items():
-            image = rig.render(name)
-            height, width = image.shape[:2]
-            frame_id = f"camera_{name}_optical_frame"
+            publisher.publish(image_to(rig.render(name), time_ns, frame_of(name)))
+        height, width = rig.image_size
+        for name, publisher in self._infos.items():
             focal_px = 0.5 * height / math.tan(math.radians(FIELD_OF_VIEW_DEG[name]) / 2.0)
-            publisher.publish(image_to(image, time_ns, frame_id))
-            self._infos[name].publish(camera_info_to(height, width, focal_px, time_ns, frame_id))
+            publisher.publish(camera_info_to(height, width, focal_px, time_ns, frame_of(name)))
+
+
+def frame_of(camera: str) -> str:
+    """The frame of a camera's images."""
+    return f"camera_{camera}_optical_frame"

@@ -16,6 +16,9 @@ from defi_ros.nodes.camera_inputs import CameraInputs, wait_for_cameras
 from defi_ros.nodes.policy_slot import PolicySlot
 from defi_ros.robot import RobotFile
 
+# Images that come every 33 ms come again after 200 ms sharp: whoever wakes then finds them waiting already.
+READY_BEFORE_S = 0.005
+
 
 class ImaginationStage:
     """Owns the inputs and outputs of the GFDM. Callbacks copy in; everything else belongs to the worker's thread.
@@ -70,7 +73,7 @@ class ImaginationStage:
 
     def wait(self, timeout_s: float) -> Observation | None:
         """The next fresh observation, no sooner than `replan_s` after the one before; None when there is none yet."""
-        early_s = self._started_s + self._settings.replan_s - time.monotonic()
+        early_s = self._started_s + self._settings.replan_s - READY_BEFORE_S - time.monotonic()
         if early_s > 0.0:
             time.sleep(min(early_s, timeout_s))
             return None
