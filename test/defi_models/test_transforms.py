@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from defi_models.config import ActionEncoding
 from defi_models.contract import CheckpointError, ContractError
 from defi_models.transforms import ActionTransform, ImageTransform, ProprioceptionTransform, Statistics
 
@@ -19,17 +20,43 @@ def random_poses(rng: np.random.Generator, count: int, turn_rad: float = 3.0) ->
     return np.concatenate([rng.uniform(-1, 1, (count, 3)), turns.as_quat()], axis=1)
 
 
-@given(st.integers(0, 10_000))
-@settings(max_examples=200, deadline=None)
-def test_actions_decode_to_the_targets_they_encode(seed: int) -> None:
+@pytest.mark.parametrize("encoding", ["relative_pose", "absolute_pose", "accumulated_pose"])
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=100, deadline=None)
+def test_actions_decode_to_the_targets_they_encode(encoding: ActionEncoding, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    targets, here, gripper = random_poses(rng, 5), random_poses(rng, 1)[0], rng.uniform(0, 1, 5)
-    transform = ActionTransform(STATISTICS)
+    targets, here = random_poses(rng, 5), random_poses(rng, 1)[0]
+    gripper = rng.integers(0, 2, 5) if encoding == "accumulated_pose" else rng.uniform(0, 1, 5)
+    transform = ActionTransform(STATISTICS, encoding)
     back, opening = transform.decode(transform.encode(targets, gripper, here), here)
     np.testing.assert_allclose(back[:, :3], targets[:, :3], atol=1e-9)
     turned = Rotation.from_quat(back[:, 3:]) * Rotation.from_quat(targets[:, 3:]).inv()
     np.testing.assert_allclose(turned.magnitude(), 0, atol=1e-7)
     np.testing.assert_allclose(opening, gripper, atol=1e-9)
+
+
+def test_joint_positions_decode_to_the_targets_they_encode() -> None:
+    rng = np.random.default_rng(0)
+    targets, gripper = rng.uniform(-2, 2, (5, 6)), rng.uniform(0, 1, 5)
+    transform = ActionTransform(Statistics((1.5,) * 6 + (1.0,), (0.0,) * 10, (1.0,) * 10), "joint_positions")
+    here = random_poses(rng, 1)[0]
+    back, opening = transform.decode(transform.encode(targets, gripper, here), here)
+    np.testing.assert_allclose(back, targets, atol=1e-12)
+    np.testing.assert_allclose(opening, gripper, atol=1e-12)
+
+
+def test_accumulated_steps_add_up_as_calvin_adds_them() -> None:
+    """Positions and Euler angles about fixed axes, scaled, onto the target before; the gripper by its sign."""
+    scale = (0.02,) * 3 + (0.05,) * 3 + (1.0,)
+    transform = ActionTransform(Statistics(scale, (0.0,) * 10, (1.0,) * 10), "accumulated_pose")
+    here = np.concatenate([[0.3, 0.0, 0.5], Rotation.from_euler("xyz", [3.1, 0.0, 1.5]).as_quat()])
+    actions = np.array([[1, 0, 0, 0, 0, 1, 0.2], [1, -1, 0, 0, 0.5, 1, -0.2], [0, 0, 1, 0, 0, 0, 0]], dtype=float)
+    targets, opening = transform.decode(actions, here)
+    np.testing.assert_allclose(targets[:, :3], [[0.32, 0, 0.5], [0.34, -0.02, 0.5], [0.34, -0.02, 0.52]], atol=1e-12)
+    expected = Rotation.from_euler("xyz", [[3.1, 0, 1.55], [3.1, 0.025, 1.6], [3.1, 0.025, 1.6]])
+    turned = Rotation.from_quat(targets[:, 3:]) * expected.inv()
+    np.testing.assert_allclose(turned.magnitude(), 0, atol=1e-12)
+    np.testing.assert_array_equal(opening, [1.0, 0.0, 0.0])
 
 
 def test_standing_still_is_the_zero_action() -> None:
@@ -60,7 +87,7 @@ def test_float_image_is_refused_with_what_was_expected() -> None:
 
 def test_statistics_come_back_from_their_dictionary() -> None:
     values = {k: [float(x) for x in v] for k, v in STATISTICS.to_dict().items()}
-    assert Statistics.from_dict(values).to_dict() == values
+    assert Statistics.from_dict(values, 7).to_dict() == values
 
 
 @pytest.mark.parametrize(
@@ -69,7 +96,7 @@ def test_statistics_come_back_from_their_dictionary() -> None:
 def test_damaged_statistics_are_refused_by_name(damage: dict) -> None:
     values = {**{k: [float(x) for x in v] for k, v in STATISTICS.to_dict().items()}, **damage}
     with pytest.raises(CheckpointError, match=next(iter(damage))):
-        Statistics.from_dict(values)
+        Statistics.from_dict(values, 7)
 
 
 def test_an_action_that_never_moves_is_not_blown_up() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from defi_models.checkpoint import FORWARD, INVERSE, Checkpoint, write_checkpoint
+from defi_models.checkpoint import FORWARD, INVERSE, VIDEO, Checkpoint, write_checkpoint
 from defi_models.config import (
     AutoencoderConfig,
     DecoderConfig,
@@ -118,17 +118,27 @@ def halves(config: DefiConfig, seed: int = 0) -> tuple[ForwardHalf, InverseHalf]
     return forward.eval(), inverse.eval()
 
 
-def tiny_checkpoint(folder: Path, *, arm: str = "franka_panda", seed: int = 0) -> Checkpoint:
-    """A policy's folder with random weights."""
-    config = tiny_config()
+def tiny_checkpoint(
+    folder: Path, *, arm: str = "franka_panda", seed: int = 0, config: DefiConfig | None = None
+) -> Checkpoint:
+    """A policy's folder with random weights, and with tokenizers where its text encoders need them."""
+    config = config or tiny_config()
     forward, inverse = halves(config, seed)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    weights = {FORWARD: folder.parent / "f.safetensors", INVERSE: folder.parent / "i.safetensors"}
-    for module, path in zip((forward, inverse), weights.values(), strict=True):
+    made = folder.parent / f"{folder.name}-weights"
+    made.mkdir(parents=True, exist_ok=True)
+    files = {FORWARD: made / FORWARD, INVERSE: made / INVERSE}
+    for module, path in zip((forward, inverse), files.values(), strict=True):
         save_file({k: v.contiguous() for k, v in module.state_dict().items()}, str(path))
+    if isinstance(config.text, PretrainedTextConfig):
+        torch.manual_seed(seed)
+        whole = ForwardHalf(config, video=True).state_dict()
+        files[VIDEO] = made / VIDEO
+        save_file({k: v.contiguous() for k, v in whole.items() if k not in forward.state_dict()}, str(files[VIDEO]))
+        tiny_tokenizers(made, config.text)
+        files |= {name: made / name for name in (CLIP_TOKENIZER, T5_TOKENIZER)}
     statistics = Statistics((0.1,) * 6 + (1.0,), (0.0,) * 10, (1.0,) * 10)
     return write_checkpoint(
-        folder, name="tiny", arm=arm, config=config, weights=weights, statistics=statistics, provenance={"seed": seed}
+        folder, name="tiny", arm=arm, config=config, weights=files, statistics=statistics, provenance={"seed": seed}
     )
 
 

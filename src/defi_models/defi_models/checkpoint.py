@@ -22,9 +22,10 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from defi_models.config import ADDED, DefiConfig
+from defi_models.config import ADDED, DefiConfig, PretrainedTextConfig
 from defi_models.contract import CheckpointError, ConfigError, PolicySpec
 from defi_models.transforms import Statistics
+from defi_models.words import CLIP_TOKENIZER, T5_TOKENIZER, Tokenizer, tokenizer_of
 
 T = TypeVar("T")
 FORMAT = 1
@@ -76,6 +77,17 @@ class Checkpoint:
             uses_proprioception=config.proprioception_width > 0,
         )
 
+    def tokenizer(self) -> Tokenizer:
+        """How instructions become this model's tokens.
+
+        Raises:
+            CheckpointError: its tokenizers are missing or damaged.
+        """
+        if isinstance(self.config.text, PretrainedTextConfig):
+            for name in (CLIP_TOKENIZER, T5_TOKENIZER):
+                self.weights(name)
+        return tokenizer_of(self.config.text, self.folder)
+
     def weights(self, file: str) -> Path:
         """The path of a weight file, checked against its hash.
 
@@ -125,13 +137,13 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     missing = [key for key in ("name", "arm", "config", "hashes", "provenance") if key not in data]
     if missing:
         raise CheckpointError(f"{path}: {missing} missing; it has {sorted(data)}")
-    statistics = data.get("statistics")
+    statistics, config = data.get("statistics"), build(DefiConfig, data["config"], str(path))
     return Checkpoint(
         folder=folder,
         name=data["name"],
         arm=data["arm"],
-        config=build(DefiConfig, data["config"], str(path)),
-        statistics=None if statistics is None else Statistics.from_dict(statistics),
+        config=config,
+        statistics=None if statistics is None else Statistics.from_dict(statistics, config.action_width),
         hashes=data["hashes"],
         provenance=data["provenance"],
     )
@@ -160,26 +172,29 @@ def write_checkpoint(
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    for file, source in weights.items():
-        shutil.copyfile(source, made / file)
-    description = {
-        "format": FORMAT,
-        "name": name,
-        "arm": arm,
-        "config": asdict(config),
-        "statistics": None if statistics is None else statistics.to_dict(),
-        "hashes": {file: sha256(made / file) for file in weights},
-        "provenance": dict(provenance),
-    }
-    (made / FILE).write_text(json.dumps(description, indent=1) + "\n")
-    made.chmod(0o755)
-    if folder.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-        os.rename(folder, old / folder.name)
-        os.rename(made, folder)
-        shutil.rmtree(old)
-    else:
-        os.rename(made, folder)
+    try:
+        for file, source in weights.items():
+            shutil.copyfile(source, made / file)
+        description = {
+            "format": FORMAT,
+            "name": name,
+            "arm": arm,
+            "config": asdict(config),
+            "statistics": None if statistics is None else statistics.to_dict(),
+            "hashes": {file: sha256(made / file) for file in weights},
+            "provenance": dict(provenance),
+        }
+        (made / FILE).write_text(json.dumps(description, indent=1) + "\n")
+        made.chmod(0o755)
+        if folder.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+            os.rename(folder, old / folder.name)
+            os.rename(made, folder)
+            shutil.rmtree(old)
+        else:
+            os.rename(made, folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
     return read_checkpoint(folder)
 
 

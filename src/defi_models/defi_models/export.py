@@ -132,8 +132,8 @@ def networks(checkpoint: Checkpoint) -> Mapping[str, Network]:
     from defi_models.models.layers import KeysValues
 
     config, spec = checkpoint.config, checkpoint.spec()
-    forward = load_half(ForwardHalf(config), checkpoint, FORWARD).requires_grad_(False)
-    inverse = load_half(InverseHalf(config, spec.feature_shape[-1]), checkpoint, INVERSE).requires_grad_(False)
+    forward = load_half(lambda: ForwardHalf(config), checkpoint, FORWARD).requires_grad_(False)
+    inverse = load_half(lambda: InverseHalf(config, spec.feature_shape[-1]), checkpoint, INVERSE).requires_grad_(False)
 
     class Frames(nn.Module):
         def forward(self, features: torch.Tensor) -> torch.Tensor:

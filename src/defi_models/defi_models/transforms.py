@@ -13,11 +13,12 @@ import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 from typing_extensions import Self
 
+from defi_models.config import ActionEncoding
 from defi_models.contract import CheckpointError, ContractError, FloatArray
 
 FloatImage = npt.NDArray[np.float32]
-ACTION_WIDTH = 7  # translation 3, rotation vector 3, gripper 1
 PROPRIOCEPTION_WIDTH = 10  # position 3, first two columns of the rotation 6, gripper 1
+FIXED_AXES = "xyz"  # Euler angles as PyBullet, and so CALVIN, means them
 MINIMAL_SCALE = 1e-3  # an action that never moves is left as it is rather than blown up
 
 
@@ -53,7 +54,7 @@ class Statistics:
     """How the numbers of a dataset are normalised; computed from the data and stored with the checkpoint.
 
     Attributes:
-        action_scale: Largest typical |value| of each of the 7 action numbers (99th percentile); actions are divided by it.
+        action_scale: Largest typical |value| of each number of an action (99th percentile); actions are divided by it.
         proprioception_mean: Mean of each proprioception number.
         proprioception_std: Standard deviation of each proprioception number.
     """
@@ -64,7 +65,7 @@ class Statistics:
 
     @classmethod
     def of(cls, actions: npt.NDArray[np.floating], proprioception: npt.NDArray[np.floating]) -> Self:
-        """Statistics of raw actions (windows, steps, 7) and proprioception (windows, 10)."""
+        """Statistics of raw actions (windows, steps, width) and proprioception (windows, 10)."""
         scale = np.quantile(np.abs(actions.reshape(-1, actions.shape[-1])), 0.99, axis=0)
         scale[-1] = 1.0  # the gripper is -1..1 already
         return cls(
@@ -74,14 +75,14 @@ class Statistics:
         )
 
     @classmethod
-    def from_dict(cls, values: dict) -> Self:
-        """Reads back `to_dict`.
+    def from_dict(cls, values: dict, action_width: int) -> Self:
+        """Reads back `to_dict` of a model whose actions have `action_width` numbers.
 
         Raises:
             CheckpointError: a field is missing or has the wrong length.
         """
         wanted = {
-            "action_scale": ACTION_WIDTH,
+            "action_scale": action_width,
             "proprioception_mean": PROPRIOCEPTION_WIDTH,
             "proprioception_std": PROPRIOCEPTION_WIDTH,
         }
@@ -98,30 +99,64 @@ class Statistics:
 
 @dataclass(frozen=True)
 class ActionTransform:
-    """Absolute arm targets to and from normalised actions relative to the pose at the observation.
+    """Absolute arm targets to and from normalised actions.
 
-    An action is (translation [m], rotation vector [rad]), both in the base frame, from the observed pose to the target,
-    and the gripper's opening mapped to -1..1.
+    Attributes:
+        statistics: How actions are normalised.
+        encoding: What an action is. Every one ends with the gripper's opening mapped to -1..1.
+            "relative_pose": translation [m] and rotation vector [rad], in the base frame, from the observed pose.
+            "absolute_pose": position [m] and rotation vector [rad] of the target in the base frame.
+            "joint_positions": one number a joint [rad].
+            "accumulated_pose": CALVIN's steps (defi-model 4.4, 7.1): translation [m] and change of the Euler angles
+            about fixed x, y, z [rad], each from the target before, the first from the observed pose; the gripper
+            opens above 0 and closes at 0 and below.
     """
 
     statistics: Statistics
-
-    @staticmethod
-    def relative(targets: FloatArray, gripper: FloatArray, ee_pose: FloatArray) -> FloatArray:
-        """Unnormalised actions (steps, 7) of target poses (steps, 7) and openings (steps,), seen from `ee_pose` (7,)."""
-        turn = Rotation.from_quat(targets[:, 3:7]) * Rotation.from_quat(ee_pose[3:7]).inv()
-        return np.concatenate([targets[:, :3] - ee_pose[:3], turn.as_rotvec(), 2 * gripper[:, None] - 1], axis=1)
+    encoding: ActionEncoding = "relative_pose"
 
     def encode(self, targets: FloatArray, gripper: FloatArray, ee_pose: FloatArray) -> FloatArray:
-        """Normalised actions (steps, 7); see `relative`."""
-        return self.relative(targets, gripper, ee_pose) / np.array(self.statistics.action_scale)
+        """Normalised actions (steps, width); see `raw_actions`."""
+        return raw_actions(self.encoding, targets, gripper, ee_pose) / np.array(self.statistics.action_scale)
 
     def decode(self, actions: FloatArray, ee_pose: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Target poses (steps, 7) and openings (steps,) in 0..1 of normalised `actions` (steps, 7)."""
+        """Targets (steps, 7 or joints) and openings (steps,) in 0..1 of normalised `actions` (steps, width)."""
         raw = np.asarray(actions, dtype=np.float64) * np.array(self.statistics.action_scale)
-        turned = Rotation.from_rotvec(raw[:, 3:6]) * Rotation.from_quat(ee_pose[3:7])
-        targets = np.concatenate([ee_pose[:3] + raw[:, :3], turned.as_quat()], axis=1)
-        return targets, ((raw[:, 6] + 1) / 2).clip(0.0, 1.0)
+        opening = ((raw[:, -1] + 1) / 2).clip(0.0, 1.0)
+        if self.encoding == "joint_positions":
+            return raw[:, :-1], opening
+        start = Rotation.from_quat(ee_pose[3:7])
+        if self.encoding == "accumulated_pose":
+            positions = ee_pose[:3] + raw[:, :3].cumsum(0)
+            turned = Rotation.from_euler(FIXED_AXES, start.as_euler(FIXED_AXES) + raw[:, 3:6].cumsum(0))
+            return np.concatenate([positions, turned.as_quat()], axis=1), (raw[:, -1] > 0).astype(np.float64)
+        if self.encoding == "absolute_pose":
+            return np.concatenate([raw[:, :3], Rotation.from_rotvec(raw[:, 3:6]).as_quat()], axis=1), opening
+        turned = Rotation.from_rotvec(raw[:, 3:6]) * start
+        return np.concatenate([ee_pose[:3] + raw[:, :3], turned.as_quat()], axis=1), opening
+
+
+def raw_actions(encoding: ActionEncoding, targets: FloatArray, gripper: FloatArray, ee_pose: FloatArray) -> FloatArray:
+    """Unnormalised actions (steps, width) of targets seen from an observed pose; see `ActionTransform`.
+
+    Args:
+        encoding: What an action is.
+        targets: Poses (steps, 7), or joint positions (steps, joints) [rad].
+        gripper: Wanted openings, (steps,).
+        ee_pose: The observed pose, (7,).
+    """
+    opening = 2 * gripper[:, None] - 1
+    if encoding == "joint_positions":
+        return np.concatenate([targets, opening], axis=1)
+    turns, start = Rotation.from_quat(targets[:, 3:7]), Rotation.from_quat(ee_pose[3:7])
+    if encoding == "accumulated_pose":
+        positions = np.concatenate([ee_pose[None, :3], targets[:, :3]])
+        angles = np.concatenate([start.as_euler(FIXED_AXES)[None], turns.as_euler(FIXED_AXES)])
+        steps = np.diff(np.unwrap(angles, axis=0), axis=0)
+        return np.concatenate([np.diff(positions, axis=0), steps, opening], axis=1)
+    if encoding == "absolute_pose":
+        return np.concatenate([targets[:, :3], turns.as_rotvec(), opening], axis=1)
+    return np.concatenate([targets[:, :3] - ee_pose[:3], (turns * start.inv()).as_rotvec(), opening], axis=1)
 
 
 @dataclass(frozen=True)

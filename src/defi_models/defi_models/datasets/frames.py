@@ -20,11 +20,12 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from defi_models.config import ActionEncoding
 from defi_models.datasets.blocks import Rows
 from defi_models.datasets.damage import TOLERATED, check_damage
 from defi_models.datasets.episodes import Clip, DatasetError, Episode
 from defi_models.datasets.sources import Source, open_source
-from defi_models.transforms import ActionTransform, ImageTransform, ProprioceptionTransform
+from defi_models.transforms import ImageTransform, ProprioceptionTransform, raw_actions
 
 logger = logging.getLogger(__name__)
 UNSAID = "something happens"  # the instruction of a clip that has none
@@ -144,10 +145,16 @@ class Frames:
         """Samples `offsets` steps after each of `samples`, held at the clip's end, (len(samples), len(offsets))."""
         return np.minimum(samples[:, None] + offsets, self.last[samples][:, None])
 
-    def action(self, sample: int, steps: int) -> npt.NDArray[np.float64]:
-        """Unnormalised actions (steps, 7) from one sample on, relative to the pose measured there."""
+    def action(self, sample: int, steps: int, encoding: ActionEncoding = "relative_pose") -> npt.NDArray[np.float64]:
+        """Unnormalised actions (steps, width) from one sample on; see `raw_actions`.
+
+        Raises:
+            DatasetError: actions are to be joint positions, and the targets here are poses.
+        """
+        if encoding == "joint_positions":
+            raise DatasetError(f"{self.folder}: got targets that are poses, expected joint positions for this model")
         rows = self.clip(np.array([sample]), np.arange(steps))[0]
-        return ActionTransform.relative(self.target_pose[rows], self.target_gripper[rows], self.ee_pose[sample])
+        return raw_actions(encoding, self.target_pose[rows], self.target_gripper[rows], self.ee_pose[sample])
 
     def proprioception(self, sample: int) -> npt.NDArray[np.float64]:
         """Unnormalised proprioception (10,) of one sample."""

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from defi_models.checkpoint import FORWARD
+from defi_models.checkpoint import FORWARD, VIDEO
 from defi_models.contract import NS_PER_S, ConfigError
 from defi_models.inference.load import resolve
 from defi_models.transforms import ImageTransform
@@ -52,10 +52,11 @@ class Imagine:
         from defi_models.inference.torch_engine import load_half
         from defi_models.models.defi import ForwardHalf
 
-        gfdm = load_half(ForwardHalf(checkpoint.config), checkpoint, FORWARD).gfdm
+        files = [FORWARD, *[name for name in (VIDEO,) if name in checkpoint.hashes]]
+        gfdm = load_half(lambda: ForwardHalf(checkpoint.config, video=True), checkpoint, *files).gfdm
         with torch.inference_mode():
             pixels = torch.from_numpy(ImageTransform(checkpoint.config.gfdm.image_size).encode(image.astype(np.uint8)))
-            words, mask, _ = gfdm.text(gfdm.text.tokens([args.task]))
+            words, mask, _ = gfdm.text(torch.from_numpy(checkpoint.tokenizer()([args.task])))
             noise = torch.Generator().manual_seed(args.seed)
             clip = gfdm.generate(gfdm.autoencoder.encode(pixels[None]), words, mask, args.steps, noise)[0].numpy()
         step_s = checkpoint.config.gfdm.frame_steps * checkpoint.config.step_ns / NS_PER_S

@@ -22,7 +22,6 @@ from defi_models.contract import (
 )
 from defi_models.inference.engine import Float32Array, ForwardEngine, InverseEngine
 from defi_models.transforms import ActionTransform, ImageTransform, ProprioceptionTransform
-from defi_models.words import tokenize
 
 E = TypeVar("E")
 
@@ -45,9 +44,10 @@ class DefiPolicy:
         self._spec = checkpoint.spec()
         self._config = checkpoint.config
         self._images = ImageTransform(checkpoint.config.gfdm.image_size)
-        self._actions = ActionTransform(checkpoint.statistics)
+        self._actions = ActionTransform(checkpoint.statistics, checkpoint.config.action_encoding)
         self._proprioception = ProprioceptionTransform(checkpoint.statistics)
         self._forward, self._inverse = forward, inverse
+        self._tokenizer = checkpoint.tokenizer()
         # Words are encoded once an instruction.
         self._forward_words = lru_cache(maxsize=32)(
             lambda text: self._need(forward, "imagine").words(self._tokens(text))
@@ -118,12 +118,14 @@ class DefiPolicy:
         )
 
     def watch(self, imagination: Imagination) -> Mapping[str, npt.NDArray[np.uint8]]:
-        """The imagined frames of every camera, (frames, size, size, 3)."""
+        """The imagined frames of every camera, (frames, size, size, 3); none where features do not tell them."""
         frames = self._need(self._forward, "watch").frames(imagination.features)
+        if frames is None:
+            return {}
         return dict(zip(self._spec.cameras, ImageTransform.decode(frames), strict=True))
 
     def _tokens(self, instruction: str) -> npt.NDArray[np.int64]:
-        return np.array([tokenize(instruction, self._config.text)], dtype=np.int64)
+        return self._tokenizer([instruction])
 
     def _promise(
         self, imagination: Imagination, proprioception: Proprioception, promised: ActionChunk | None

@@ -35,8 +35,8 @@ class ForwardEngine(Protocol):
         """Features (cameras, frames, tokens, width) of `pixels` (1, cameras, 3, H, W) in -1..1."""
         ...
 
-    def frames(self, features: Float32Array) -> Float32Array:
-        """The images features stand for, (cameras, frames, 3, H, W) in about -1..1."""
+    def frames(self, features: Float32Array) -> Float32Array | None:
+        """The images features stand for, (cameras, frames, 3, H, W) in about -1..1; None where they do not tell."""
         ...
 
 

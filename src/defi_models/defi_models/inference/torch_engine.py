@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from defi_models.checkpoint import FORWARD, INVERSE, Checkpoint
+from defi_models.config import SvdConfig
 from defi_models.contract import CheckpointError
 from defi_models.inference.engine import Float32Array, Words
 from defi_models.models.defi import ForwardHalf, InverseHalf
@@ -30,7 +32,10 @@ class TorchForward:
 
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu", compiled: bool = False) -> None:
         self._device = torch.device(device)
-        self._half = load_half(ForwardHalf(checkpoint.config), checkpoint, FORWARD).to(self._device)
+        half = load_half(lambda: ForwardHalf(checkpoint.config), checkpoint, FORWARD)
+        if self._device.type == "cuda" and isinstance(checkpoint.config.gfdm, SvdConfig):
+            half.gfdm.to_half_precision()  # as the paper runs it
+        self._half = half.to(self._device)
         self._run = torch.compile(self._half, dynamic=False) if compiled else self._half
 
     @torch.inference_mode()
@@ -44,9 +49,10 @@ class TorchForward:
         return self._run(*_tensors(self._device, pixels, words.vectors, words.mask))[0].float().cpu().numpy()
 
     @torch.inference_mode()
-    def frames(self, features: Float32Array) -> Float32Array:
+    def frames(self, features: Float32Array) -> Float32Array | None:
         """See `ForwardEngine.frames`."""
-        return self._half.gfdm.frames_from_features(*_tensors(self._device, features)).cpu().numpy()
+        found = self._half.gfdm.frames_from_features(*_tensors(self._device, features))
+        return None if found is None else found.float().cpu().numpy()
 
 
 class TorchInverse:
@@ -54,8 +60,8 @@ class TorchInverse:
 
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu", compiled: bool = False) -> None:
         self._device = torch.device(device)
-        half = InverseHalf(checkpoint.config, checkpoint.spec().feature_shape[-1])
-        self._half = load_half(half, checkpoint, INVERSE).to(self._device)
+        width = checkpoint.config.gfdm.feature_width
+        self._half = load_half(lambda: InverseHalf(checkpoint.config, width), checkpoint, INVERSE).to(self._device)
         self._noise = self._half.fixed_noise.to(self._device)
         if compiled:  # each once: compiled as one, the sampling loop would be unrolled
             self._half.context = torch.compile(self._half.context, dynamic=False)
@@ -89,13 +95,20 @@ def _tensors(device: torch.device, *arrays: npt.NDArray) -> list[Tensor]:
     return [torch.from_numpy(array).to(device) for array in arrays]
 
 
-def load_half(module: M, checkpoint: Checkpoint, file: str) -> M:
-    """`module` with the weights of one file, ready for inference.
+def load_half(make: Callable[[], M], checkpoint: Checkpoint, *files: str) -> M:
+    """The module that `make` makes with the weights of `files` in float32, ready for inference.
+
+    It is made without values and takes the tensors as they are read: memory holds the weights once.
 
     Raises:
         CheckpointError: a tensor is missing, unknown or of another shape; the first of them are named.
     """
-    found = {key: tensor.float() for key, tensor in load_file(checkpoint.weights(file)).items()}
+    with torch.device("meta"):
+        module = make()
+    found: dict[str, Tensor] = {}
+    for file in files:
+        with safe_open(checkpoint.weights(file), framework="pt") as opened:
+            found |= {key: opened.get_tensor(key).float() for key in opened.keys()}  # noqa: SIM118  it is no dictionary
     expected = module.state_dict()
     wrong = [
         f"{key}: {tuple(found[key].shape) if key in found else 'missing'} instead of "
@@ -104,6 +117,7 @@ def load_half(module: M, checkpoint: Checkpoint, file: str) -> M:
         if key not in found or key not in expected or found[key].shape != expected[key].shape
     ]
     if wrong:
-        raise CheckpointError(f"checkpoint {checkpoint.folder}, {file}: {len(wrong)} tensors differ: {wrong[:5]}")
-    module.load_state_dict(found)
+        names = " and ".join(files)
+        raise CheckpointError(f"checkpoint {checkpoint.folder}, {names}: {len(wrong)} tensors differ: {wrong[:5]}")
+    module.load_state_dict(found, assign=True)
     return module.eval()

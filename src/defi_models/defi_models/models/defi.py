@@ -55,7 +55,7 @@ class ForwardHalf(nn.Module):
     def forward(self, images: Tensor, words: Tensor, mask: Tensor) -> Tensor:
         """Features (B, *feature_shape) of `images` (B, cameras, 3, H, W) in -1..1 and encoded words (B, L, width)."""
         count, cameras = images.shape[:2]
-        latents = self.gfdm.autoencoder.encode(images.flatten(0, 1))
+        latents = self.gfdm.autoencoder.encode(images.flatten(0, 1).to(self.gfdm.dtype))
         return self.from_latents(latents.unflatten(0, (count, cameras)), words, mask)
 
     def from_latents(self, latents: Tensor, words: Tensor, mask: Tensor) -> Tensor:
