@@ -65,7 +65,7 @@ class Alignment:
 class PolicySettings:
     """Which policy runs, on what, and how often."""
 
-    path: str = param("nano", "Name of a shipped policy, `scripted`, or the folder of a checkpoint.")
+    path: str = param("nano", "Name of a shipped policy, `scripted`, the folder of a checkpoint, or none: people alone.")
     backend: str = param("torch", "What runs the networks.", choices=("torch", "compiled", "onnx"))
     device: str = param("cpu", "Where they run: cpu, cuda, cuda:1, or, for onnx, tensorrt.")
     composed: bool = param(False, "GFDM and GIDM in one process, handing features over by reference.")
@@ -96,6 +96,17 @@ class Control:
         0.0, "Commands lead by the delay of the arm's own controller [s].", at_least=0.0, at_most=0.5
     )
     blend_s: float = param(0.12, "Crossfade from one chunk to the next [s].", at_least=0.0, at_most=1.0)
+    blending: str = param(
+        "newest",
+        "How overlapping chunks become one: newest, temporal ensemble, or rtc (the policy continues what is promised).",
+        choices=("newest", "ensemble", "rtc"),
+    )
+    ensemble_gain_1_s: float = param(
+        -0.5,
+        "ensemble: a chunk seen 1 s later weighs exp(this) as much; -0.5 is ACT's [1/s].",
+        at_least=-20.0,
+        at_most=20.0,
+    )
     reanchor_rad: float = param(
         0.1, "In HOLD, the reference follows an arm that was moved by more than this [rad].", above=0.0, at_most=1.0
     )
@@ -110,6 +121,7 @@ class Control:
     after_teleop: str = param("HOLD", "Who may move the arm once the deadman is released.", choices=("HOLD", "POLICY"))
 
 
+NO_POLICY = "none"  # as policy.path: the arm is moved by people alone, to teach it or before there is a policy for it
 ARM_DRIVERS = (
     "forward_position",
     "forward_velocity",

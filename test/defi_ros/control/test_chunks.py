@@ -11,9 +11,9 @@ S = NS_PER_S
 START_NS = 1_750_000_000 * S
 
 
-@pytest.fixture
-def schedule(spec):
-    return ChunkSchedule(spec.arm, 7, max_age_s=1.0, blend_s=0.12)
+@pytest.fixture(params=["newest", "ensemble", "rtc"])
+def schedule(spec, request):
+    return ChunkSchedule(spec.arm, 7, max_age_s=1.0, blend_s=0.12, blending=request.param)
 
 
 def row_at(schedule, seconds):
@@ -54,10 +54,10 @@ def test_cleared_is_empty(schedule, joint_chunk):
     assert (schedule.target_at(START_NS), schedule.chunk, schedule.accepted_ns) == (None, None, None)
 
 
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(
     shift=st.floats(-0.2, 0.2),
-    every=st.integers(4, 60),
+    every=st.integers(6, 60),
     latency=st.integers(0, 40),
     frequency=st.floats(0.2, 4),
 )
@@ -84,7 +84,9 @@ def test_seams_have_no_step_in_position_or_velocity(schedule, spec, joint_chunk,
     assert np.abs(np.diff(velocity)).max() < bound * 0.005
 
 
-def test_a_wide_seam_is_closed_calmly(schedule, spec, joint_chunk):
+@pytest.mark.parametrize("blending", ["newest", "rtc"])
+def test_a_wide_seam_is_closed_calmly(blending, spec, joint_chunk):
+    schedule = ChunkSchedule(spec.arm, 7, blend_s=0.12, blending=blending)
     schedule.accept(joint_chunk(START_NS), START_NS)
     schedule.accept(joint_chunk(START_NS + S // 10, lambda s: spec.home + 0.2), START_NS + S // 5)
     rows = np.array([row_at(schedule, 0.2 + 0.005 * tick)[0] for tick in range(100)])
@@ -162,3 +164,32 @@ def test_a_chunk_older_than_the_one_in_execution_is_refused(schedule, joint_chun
         reason = schedule.accept(joint_chunk(observed_ns), START_NS + S // 4)
         assert reason == f"chunk's observation is {behind} s older than the one in execution, expected a newer one"
     assert schedule.chunk is newer
+
+
+def test_an_ensemble_is_the_weighted_mean_of_all_chunks_that_cover_the_time(spec, joint_chunk):
+    schedule = ChunkSchedule(spec.arm, 7, blend_s=0.1, blending="ensemble", ensemble_gain_1_s=-5.0)
+    for k, shift in enumerate((0.0, 0.02, 0.04)):
+        schedule.accept(
+            joint_chunk(START_NS + k * S // 5, lambda s, shift=shift: spec.home + shift), START_NS + k * S // 5
+        )
+    weights = np.exp(-5.0 * np.array([-0.4, -0.2, 0.0]))
+    expected = weights @ [0.0, 0.02, 0.04] / weights.sum()
+    np.testing.assert_allclose(row_at(schedule, 0.7), spec.home + expected, atol=1e-9)
+    # the first chunk ends at 0.9 s and leaves without a step
+    rows = np.array([row_at(schedule, 0.7 + 0.005 * tick)[0] for tick in range(100)])
+    assert np.abs(np.diff(rows)).max() < 0.02 * 1.5 / 0.1 * 0.005
+    assert row_at(schedule, 1.25)[0] == pytest.approx(spec.home[0] + 0.04, abs=1e-6)
+
+
+def test_an_ensemble_of_rotations_is_a_rotation_between_them(spec, kinematics):
+    schedule = ChunkSchedule(spec.arm, 7, blend_s=0.1, blending="ensemble", ensemble_gain_1_s=0.0)
+    pose = kinematics.forward(spec.home)
+    for k, angle in enumerate((0.0, 0.4)):
+        turned = np.array([*pose[:3], 0.0, 0.0, np.sin(angle / 2), np.cos(angle / 2)]) * (
+            1 if k == 0 else [1] * 3 + [-1] * 4
+        )
+        chunk = ActionChunk(START_NS + k * S // 5, S // 10, "ee_pose", np.tile(turned, (10, 1)), np.ones(10), spec.arm)
+        schedule.accept(chunk, START_NS + k * S // 5)
+    row = row_at(schedule, 0.5)
+    assert np.linalg.norm(row[3:]) == pytest.approx(1.0)
+    assert 2 * np.arctan2(abs(row[5]), abs(row[6])) == pytest.approx(0.2, abs=1e-6)

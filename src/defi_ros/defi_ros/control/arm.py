@@ -24,7 +24,10 @@ SETTLED_NS = NS_PER_S // 10
 MEASURED_SLACK_RAD = 0.02
 # A tick that comes this much of a period after the last one is a burst; it repeats the last command.
 EARLIEST_TICK = 0.5
+# Noise of measured joints; a stopped robot that moved by less is commanded where it was [rad].
+STOPPED_SLACK_RAD = 0.002
 TICK_ITERATIONS = 8
+ROBOT = "robot"  # as a source of faults: the robot itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ class ArmCore:
             max_age_s=control.chunk_max_age_s,
             blend_s=control.blend_s,
             lookahead_s=control.lookahead_s,
+            blending=control.blending,
+            ensemble_gain_1_s=control.ensemble_gain_1_s,
         )
         self._gripper = GripperSwitch(gripper)
         self._teleop = TeleopTarget(kinematics, spec, control)
@@ -98,6 +103,7 @@ class ArmCore:
         self._started_chunk_ns = 0
         self._tick_ns: int | None = None
         self._command: ArmCommand | None = None
+        self._follows_nobody = False
         self._posture_gain = 1.0 - math.exp(-control.posture_gain_hz / control.rate_hz)
 
     @property
@@ -154,6 +160,19 @@ class ArmCore:
         else:
             self.authority.cause_gone(source)
 
+    def on_fault(self, source: str, reason: str | None, now_ns: int, *, follows_nobody: bool = False) -> None:
+        """Latches STOPPED while `reason` of `source` stands; with None, a reset may be asked for.
+
+        Where the robot itself `follows_nobody`, commands are where it is, so that nothing jumps when it goes on.
+        """
+        if source == ROBOT:
+            self._follows_nobody = follows_nobody
+        if reason is None:
+            self.authority.cause_gone(source)
+        else:
+            self.authority.stop(source, reason, now_ns)
+            self._schedule.clear()
+
     def request(self, mode: Mode, source: str, now_ns: int, *, reset: bool = False) -> str | None:
         """Hands the arm to `mode` on behalf of `source`. Returns None when granted, else the reason it was refused."""
         if mode == Mode.POLICY and self._command is None:
@@ -205,6 +224,7 @@ class ArmCore:
         if silent_s > self._control.state_timeout_s:
             return None, None, f"no joint state for {silent_s:.2f} s, limit {self._control.state_timeout_s:g} s"
         if mode == Mode.STOPPED:
+            self._stay_with_stopped_robot()
             return None, None, f"STOPPED: {self.authority.reason}"
         if mode == Mode.TELEOP:
             silent_s = self._teleop.silent_s(now_ns)
@@ -245,6 +265,12 @@ class ArmCore:
         )
         why = "target outside the workspace" if outside else solution.reason
         return solution.q, target.gripper, why
+
+    def _stay_with_stopped_robot(self) -> None:
+        if not self._follows_nobody or self._resting_since_ns is None or self._measured is None:
+            return
+        if np.abs(self._measured - self._filter.state.p).max() > STOPPED_SLACK_RAD:
+            self._anchor_to_measured()
 
     def _reanchored(self, now_ns: int) -> str:
         """While the arm should stand still but was moved by other means, goes on from where it is now."""

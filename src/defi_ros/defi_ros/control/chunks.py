@@ -1,10 +1,15 @@
 """The target due at a time: chunks are executed by absolute time, late ones skip, overlapping ones blend.
 
 A chunk is dated by its observation, so latency needs no bookkeeping: target k is due at start + k * step.
+Three ways to blend (`control.blending`): the newest chunk after a crossfade; a temporal ensemble of all that cover the
+time (Zhao et al. 2023, "Learning Fine-Grained Bimanual Manipulation", there for chunks on one common grid of steps);
+real-time chunking (Black et al. 2025), where the policy continues what `control.promises` says the arm will carry out
+anyhow, so that what is left for the crossfade is what came later than foreseen.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +19,9 @@ from defi_ros.control.curves import ChunkCurve, Curve, RestCurve, mix, smoothste
 
 # Stamps ahead of now by more than this come from another clock.
 FUTURE_NS = NS_PER_S // 10
-# Chunks that come faster than they can be blended; the oldest then counts as faded out.
-MOST_LAYERS = 8
+# Chunks that come faster than they can be blended; the oldest then counts as faded out. An ensemble keeps all that cover
+# the time: a chunk of 1 s that is inferred anew at every camera frame makes 30.
+MOST_FADING, MOST_TOGETHER = 8, 40
 # A seam is closed no faster than this, so that a chunk that is far ahead is caught up with calmly ...
 SEAM_M_S = 0.15
 SEAM_RAD_S = 0.5
@@ -40,11 +46,32 @@ class Target:
     chunk_start_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One curve in the blend: it fades in from `start_ns` on for `fade_ns`."""
+
+    curve: Curve
+    start_ns: int
+    fade_ns: int
+
+    def part(self, due_ns: int) -> float:
+        """How far it has faded in, 0..1."""
+        return 1.0 if self.fade_ns == 0 else smoothstep((due_ns - self.start_ns) / self.fade_ns)
+
+
 class ChunkSchedule:
     """Holds the chunk in execution and those still fading out. Filled and read by one thread."""
 
     def __init__(
-        self, arm: str, joints: int, *, max_age_s: float = 1.0, blend_s: float = 0.12, lookahead_s: float = 0.0
+        self,
+        arm: str,
+        joints: int,
+        *,
+        max_age_s: float = 1.0,
+        blend_s: float = 0.12,
+        lookahead_s: float = 0.0,
+        blending: str = "newest",
+        ensemble_gain_1_s: float = -0.5,
     ) -> None:
         """For one arm of `joints` joints.
 
@@ -54,13 +81,16 @@ class ChunkSchedule:
             max_age_s: A chunk whose observation is older when it arrives is refused [s].
             blend_s: Shortest crossfade from the chunk before; a wide seam takes longer [s].
             lookahead_s: Targets are looked up this far ahead, for the delay of the arm's controller [s].
+            blending: "newest", "ensemble" or "rtc".
+            ensemble_gain_1_s: A chunk observed one second later weighs exp(this) times as much [1/s].
         """
         self._arm = arm
         self._joints = joints
         self._max_age_ns = int(max_age_s * NS_PER_S)
         self._blend_ns = int(blend_s * NS_PER_S)
         self._lookahead_ns = int(lookahead_s * NS_PER_S)
-        self._layers: list[tuple[Curve, int, int]] = []  # curve, when it began to fade in and for how long [ns]
+        self._ensemble, self._gain_1_s = blending == "ensemble", ensemble_gain_1_s
+        self._layers: list[Layer] = []
         self._current: ChunkCurve | None = None
         self.accepted_ns: int | None = None
 
@@ -92,8 +122,9 @@ class ChunkSchedule:
         if now_ns - chunk.start_ns > self._max_age_ns:
             age_s = (now_ns - chunk.start_ns) / NS_PER_S
             return f"chunk's observation is {age_s:.2f} s old, limit {self._max_age_ns / NS_PER_S:g} s"
-        if chunk.end_ns <= now_ns:
-            return f"chunk was over {(now_ns - chunk.end_ns) / NS_PER_S:.2f} s ago, expected targets still to come"
+        late_ns = now_ns + self._lookahead_ns - chunk.end_ns
+        if late_ns >= 0:
+            return f"chunk was over {late_ns / NS_PER_S:.2f} s ago, expected targets still to come"
         current = self.chunk
         if current is not None and chunk.start_ns <= current.start_ns:
             behind_s = (current.start_ns - chunk.start_ns) / NS_PER_S
@@ -118,11 +149,11 @@ class ChunkSchedule:
         before = self.target_at(now_ns)
         if before is None or before.space != chunk.space:
             rest_s = self._blend_ns / NS_PER_S
-            self._layers = [(RestCurve(due_ns, *anchor, rest_s), 0, 0)] if anchor is not None else []
+            self._layers = [Layer(RestCurve(due_ns, *anchor, rest_s), 0, 0)] if anchor is not None else []
         self._current = ChunkCurve(chunk)
         fade_ns = self._fade_ns(due_ns, chunk.space) if self._layers else 0
-        self._layers.append((self._current, due_ns, fade_ns))
-        del self._layers[:-MOST_LAYERS]
+        self._layers.append(Layer(self._current, due_ns, fade_ns))
+        del self._layers[: -(MOST_TOGETHER if self._ensemble else MOST_FADING)]
         self.accepted_ns = now_ns
         return None
 
@@ -137,11 +168,29 @@ class ChunkSchedule:
         return Target(space, self._blended(due_ns, space), current.gripper_at(due_ns), current.chunk.start_ns)
 
     def _blended(self, due_ns: int, space: ActionSpace) -> FloatArray:
-        row = self._layers[0][0].at(due_ns)
-        for curve, start_ns, fade_ns in self._layers[1:]:
-            part = 1.0 if fade_ns == 0 else smoothstep((due_ns - start_ns) / fade_ns)
-            row = mix(row, curve.at(due_ns), part, space)
+        """All layers in one row; rotations are mixed as rotations."""
+        row, total = self._layers[0].curve.at(due_ns), self._weight(0, due_ns)
+        for index, layer in enumerate(self._layers[1:], start=1):
+            if self._ensemble:
+                weight = self._weight(index, due_ns)
+                total += weight
+                part = weight / total if total > 0.0 else 1.0
+            else:
+                part = layer.part(due_ns)
+            if part > 0.0:
+                row = mix(row, layer.curve.at(due_ns), part, space)
         return row
+
+    def _weight(self, index: int, due_ns: int) -> float:
+        """What a layer weighs in the ensemble: 0 when it joins and when it ends, so that neither is a step."""
+        layer = self._layers[index]
+        if not isinstance(layer.curve, ChunkCurve):  # what the arm did before: until the first chunk has faded in
+            return 1.0 - self._layers[index + 1].part(due_ns) if index + 1 < len(self._layers) else 1.0
+        chunk = layer.curve.chunk
+        newest = self._current.chunk if self._current is not None else chunk
+        newer_s = (chunk.start_ns - newest.start_ns) / NS_PER_S
+        leaving = smoothstep((chunk.end_ns - due_ns) / self._blend_ns) if self._blend_ns else 1.0
+        return layer.part(due_ns) * leaving * math.exp(self._gain_1_s * newer_s)
 
     def _fade_ns(self, due_ns: int, space: ActionSpace) -> int:
         """How long the chunk that begins now is faded in [ns]: longer, the wider the seam."""
@@ -153,5 +202,12 @@ class ChunkSchedule:
         return max(self._blend_ns, min(int(seam_s * NS_PER_S), LONGEST_BLEND_NS))
 
     def _forget_faded(self, due_ns: int) -> None:
-        while len(self._layers) > 1 and due_ns - self._layers[1][1] >= self._layers[1][2]:
+        while len(self._layers) > 1:
+            first, second = self._layers[0], self._layers[1]
+            if self._ensemble and isinstance(first.curve, ChunkCurve):
+                done = due_ns >= first.curve.chunk.end_ns
+            else:
+                done = due_ns - second.start_ns >= second.fade_ns
+            if not done:
+                return
             del self._layers[0]

@@ -94,6 +94,12 @@ class Kinematics:
         pin.framesForwardKinematics(self._model, self._data, self._model_q)
         return np.asarray(pin.SE3ToXYZQUAT(self._data.oMf[self._tip]), dtype=np.float64)
 
+    def tip(self, q: npt.ArrayLike) -> FloatArray:
+        """Where the tool centre point is, shape (3,) [m]; half the work of `forward`."""
+        self._model_q[self._order] = q
+        pin.forwardKinematics(self._model, self._data, self._model_q)
+        return np.array(pin.updateFramePlacement(self._model, self._data, self._tip).translation)
+
     def jacobian(self, q: npt.ArrayLike) -> FloatArray:
         """d(tip twist)/d(joint velocity), shape (6, joints): linear rows, then angular, in axes of the base frame."""
         self._model_q[self._order] = q

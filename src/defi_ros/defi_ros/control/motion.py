@@ -144,6 +144,19 @@ class Motion:
             p[joint] = state.p[joint] + distance
         return JointState(p, v, a)
 
+    def path(self, brakes: list[Brake], state: JointState, times_s: FloatArray) -> FloatArray:
+        """Where the joints are at each of `times_s` after `brakes` began from `state`, shape (times, joints) [rad]."""
+        first, held, last, jerk = np.array([brake[:4] for brake in brakes]).T
+        since = times_s[:, None]
+        t = np.minimum(since, first)
+        p = t * (state.v + t * (0.5 * state.a + t * (jerk / 6)))
+        v, a = state.v + t * (state.a + 0.5 * t * jerk), state.a + t * jerk
+        t = np.minimum(np.maximum(since - first, 0.0), held)
+        p += t * (v + 0.5 * t * a)
+        v += t * a
+        t = np.minimum(np.maximum(since - first - held, 0.0), last)
+        return state.p + p + t * (v + t * (0.5 * a - t * (jerk / 6)))
+
     def safe(self, state: JointState, brakes: list[Brake]) -> np.ndarray:
         """Which joints are within their limits and stay so when they brake, shape (joints,) of bool."""
         parts = zip(state.p.tolist(), state.v.tolist(), state.a.tolist(), brakes, self._rows, strict=True)
