@@ -5,6 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from defi_models.contract import TaskError
+from defi_sim.block_tasks import held_block
 from defi_sim.starts import Start, block_pose, down_pose
 from defi_sim.state import CONTACT_PARTNERS, SceneState
 from defi_sim.tasks import TASKS, task_for
@@ -41,6 +42,7 @@ def moved(name: str, x: float = 0.0, y: float = 0.0, z: float = 0.0, yaw: float 
 
 # All blocks further right, so that the pink one has room to its left.
 BEHIND_PINK = {name: moved(name, y=-0.11) for name in YAWS}
+HELD_RED = {"red_block": moved("red_block", z=0.1), "contacts": {"red_block": {"robot"}}}
 
 
 @pytest.mark.parametrize(
@@ -65,10 +67,10 @@ BEHIND_PINK = {name: moved(name, y=-0.11) for name in YAWS}
         ),
         (
             "place_in_drawer",
-            {"drawer": 0.15, "contacts": {"red_block": {"robot"}}},
+            {"drawer": 0.15, **HELD_RED},
             {"drawer": 0.15, "contacts": {"red_block": {"drawer"}}},
         ),
-        ("place_on_table", {"contacts": {"red_block": {"robot"}}}, {}),
+        ("place_on_table", HELD_RED, {}),
         (
             "stack_blocks",
             {},
@@ -107,7 +109,7 @@ def test_a_lift_counts_only_in_the_gripper():
 
 
 def test_a_block_still_held_over_the_drawer_is_not_placed():
-    start = scene(drawer=0.15, contacts={"red_block": {"robot"}})
+    start = scene(drawer=0.15, **HELD_RED)
     now = scene(drawer=0.15, contacts={"red_block": {"robot", "drawer"}})
     assert not TASKS["place_in_drawer"].success(start, now)
 
@@ -154,3 +156,9 @@ def test_an_empty_instruction_says_what_was_expected():
         TaskError, match=r"got an empty text, expected what the robot should do, as in 'open the drawer'"
     ):
         task_for("   ")
+
+
+def test_a_pushed_block_that_loses_the_table_for_an_instant_is_not_held():
+    robot_alone = {"red_block": {"robot"}}
+    assert held_block(scene(contacts=robot_alone)) is None
+    assert held_block(scene(red_block=moved("red_block", z=0.02), contacts=robot_alone)) == "red_block"

@@ -7,11 +7,12 @@ import math
 import numpy as np
 
 from defi_models.contract import FloatArray
-from defi_sim.scene import BLOCKS, DRAWER_TRAVEL
+from defi_sim.scene import BLOCK_HALF_SIZES, BLOCKS, DRAWER_TRAVEL
 from defi_sim.state import SceneState
 from defi_sim.task import Task
 
 LIFTED_M = 0.05
+HELD_M = 0.01
 PUSHED_M = 0.10
 ROTATED_RAD = math.radians(60.0)
 DRAWER_OPEN_M = 0.75 * DRAWER_TRAVEL
@@ -30,8 +31,15 @@ def yaw_of(pose: FloatArray) -> float:
 
 
 def held_block(scene: SceneState) -> str | None:
-    """The block in the gripper: touched by the robot and by nothing else."""
-    return next((name for name in BLOCKS if scene.touching(name) == {"robot"}), None)
+    """The block in the gripper: touched by the robot and by nothing else, and off the table.
+
+    A block that is pushed loses contact with the table for an instant now and then.
+    """
+    return next((name for name in BLOCKS if scene.touching(name) == {"robot"} and _raised(scene, name)), None)
+
+
+def _raised(scene: SceneState, block: str) -> bool:
+    return bool(scene.block(block)[2] > BLOCK_HALF_SIZES[block][2] + HELD_M)
 
 
 def stacked_pair(scene: SceneState) -> tuple[str, str] | None:

@@ -27,8 +27,8 @@ class Frozen(ScriptedPolicy):
 
 def test_experts_do_whole_chains_in_unseen_scenes():
     with World() as world:
-        runs = [run_chain(world, ScriptedPolicy(), draw_chain(3, i), i, Benchmark("scripted")) for i in range(3)]
-    assert [run.length for run in runs] == [5, 5, 5]
+        runs = [run_chain(world, ScriptedPolicy(), draw_chain(3, i), i, Benchmark("scripted")) for i in range(2)]
+    assert [run.length for run in runs] == [5, 5]
     assert all(0 < steps <= 360 for run in runs for steps in run.steps)
 
 

@@ -6,7 +6,7 @@ from scipy.spatial.transform import Rotation
 
 from defi_models.contract import ConfigError
 from defi_models.evaluation.simpler import Simpler, StickyGripper, delta_action, standing_quaternion
-from defi_models.evaluation.simpler_plan import KINDS, Setting, averages, episodes, settings
+from defi_models.evaluation.simpler_plan import KINDS, Kind, Setting, averages, episodes, settings
 
 
 def test_the_numbers_of_episodes_are_those_of_the_benchmark():
@@ -16,7 +16,7 @@ def test_the_numbers_of_episodes_are_those_of_the_benchmark():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_settings_have_names_of_their_own_and_only_visual_matching_lays_photographs(kind: str):
+def test_settings_have_names_of_their_own_and_only_visual_matching_lays_photographs(kind: Kind):
     every = settings(kind)
     assert len({setting.name for setting in every}) == len(every)
     overlays = [episode.overlay for setting in every for episode in episodes(setting)]
@@ -56,7 +56,7 @@ def test_settings_without_episodes_and_unknown_kinds_are_refused():
 
 def test_a_delta_leads_from_one_pose_to_the_other_about_the_axes_of_the_base():
     rng = np.random.default_rng(0)
-    since, target = (np.concatenate([rng.normal(size=3), Rotation.random(random_state=k).as_quat()]) for k in (1, 2))
+    since, target = (np.concatenate([rng.normal(size=3), Rotation.random(rng=k).as_quat()]) for k in (1, 2))
     delta = delta_action(target, since)
     np.testing.assert_allclose(since[:3] + delta[:3], target[:3])
     reached = Rotation.from_rotvec(delta[3:]) * Rotation.from_quat(since[3:])

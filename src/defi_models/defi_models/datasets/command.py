@@ -17,7 +17,8 @@ class Data:
     """Makes datasets."""
 
     help = (
-        "data sets: `sim` collects demonstrations in the simulator, `info` looks into a folder, `encode` makes latents"
+        "data sets: `sim` and `metaworld` collect demonstrations in simulators, `info` looks into a folder, "
+        "`encode` makes latents"
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -40,44 +41,76 @@ class Data:
         sim.add_argument("--rate-hz", type=int, default=10, help="samples a second")
         sim.add_argument("--noise-m", type=float, default=0.01, help="size of the disturbances to recover from [m]")
 
+        table = kinds.add_parser("metaworld", help="Meta-World's MT10 by its own experts (requirements/metaworld.txt)")
+        table.add_argument("--out", type=Path, required=True, help="folder of the episodes")
+        table.add_argument("--tasks", nargs="+", default=None, help="names of tasks; default: the ten of MT10")
+        table.add_argument("--episodes", type=int, default=100, help="how many of each task to try")
+        table.add_argument("--seed", type=int, default=0, help="of the first 50 of each task; every 50 get another")
+        table.add_argument("--jobs", type=int, default=2, help="processes")
+        table.add_argument(
+            "--noise", type=float, default=0.1, help="size of the disturbances, 1 being the largest action"
+        )
+
     def run(self, args: argparse.Namespace) -> int:
         """Collects, looks or encodes.
 
         Raises:
             TaskError: a task is unknown.
+            ConfigError: a number is out of range, or Meta-World is wanted and not installed.
         """
-        if args.kind != "sim":
+        if args.kind in INSPECTING:
             return INSPECTING[args.kind](args)
-        from defi_models.datasets.simulated import collect, collect_plays
-        from defi_sim.play import FIRST_TASKS
-        from defi_sim.tasks import TASKS, chosen_tasks
-
-        chosen = {task.name for task in chosen_tasks(args.tasks)}
-        if args.in_a_row < 1:
-            raise ConfigError(f"--in-a-row: got {args.in_a_row}, expected at least 1")
-        start = last = time.monotonic()
-
-        def progress(done: int, failed: int, total: int) -> None:
-            nonlocal last
-            if time.monotonic() - last > PROGRESS_S or done + failed == total:
-                last = time.monotonic()
-                minutes = (last - start) / 60
-                sys.stdout.write(f"{done + failed}/{total} demonstrations, {failed} failed, {minutes:.1f} min\n")
-                sys.stdout.flush()
-
-        options = {
-            "seed": args.seed,
-            "jobs": args.jobs,
-            "rate_hz": args.rate_hz,
-            "noise_m": args.noise_m,
-            "progress": progress,
-        }
-        if args.in_a_row > 1:
-            plays = -(-args.episodes // args.in_a_row)
-            first = [name for name in FIRST_TASKS if name in chosen]
-            done, failed = collect_plays(args.out, first, plays, args.in_a_row, **options)
-        else:
-            tasks = [name for name in TASKS if name in chosen]
-            done, failed = collect(args.out, tasks, args.episodes, **options)
+        for name in ("episodes", "jobs"):
+            if getattr(args, name) < 1:
+                raise ConfigError(f"--{name}: got {getattr(args, name)}, expected at least 1")
+        progress = Progress()
+        done, failed = _simulated(args, progress) if args.kind == "sim" else _metaworld(args, progress)
         sys.stdout.write(f"{done} demonstrations in {args.out}; {failed} failed\n")
         return 0 if done else 1
+
+
+class Progress:
+    """A line now and then while demonstrations are made."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.monotonic()
+
+    def __call__(self, done: int, failed: int, total: int) -> None:
+        """Says how many of `total` are done and how many failed."""
+        now = time.monotonic()
+        if now - self._last > PROGRESS_S or done + failed == total:
+            self._last = now
+            minutes = (now - self._start) / 60
+            sys.stdout.write(f"{done + failed}/{total} demonstrations, {failed} failed, {minutes:.1f} min\n")
+            sys.stdout.flush()
+
+
+def _simulated(args: argparse.Namespace, progress: Progress) -> tuple[int, int]:
+    """How many demonstrations on our own table succeeded and failed."""
+    from defi_models.datasets.simulated import collect, collect_plays
+    from defi_sim.play import FIRST_TASKS
+    from defi_sim.tasks import TASKS, chosen_tasks
+
+    chosen = {task.name for task in chosen_tasks(args.tasks)}
+    if args.in_a_row < 1:
+        raise ConfigError(f"--in-a-row: got {args.in_a_row}, expected at least 1")
+    options = {name: getattr(args, name) for name in ("seed", "jobs", "rate_hz", "noise_m")} | {"progress": progress}
+    if args.in_a_row > 1:
+        plays = -(-args.episodes // args.in_a_row)
+        first = [name for name in FIRST_TASKS if name in chosen]
+        return collect_plays(args.out, first, plays, args.in_a_row, **options)
+    return collect(args.out, [name for name in TASKS if name in chosen], args.episodes, **options)
+
+
+def _metaworld(args: argparse.Namespace, progress: Progress) -> tuple[int, int]:
+    """How many demonstrations on Meta-World's tables succeeded and failed."""
+    from defi_models.datasets.metaworld import collect
+    from defi_sim.metaworld import INSTALL, SENTENCES
+    from defi_sim.optional import needed
+
+    known = needed("metaworld.policies", "Meta-World", INSTALL).ENV_POLICY_MAP
+    unknown = sorted(set(args.tasks or ()) - set(known))
+    if unknown:
+        raise ConfigError(f"--tasks: got {unknown}, expected names among {sorted(known)}")
+    options = {name: getattr(args, name) for name in ("seed", "jobs", "noise")} | {"progress": progress}
+    return collect(args.out, args.tasks or list(SENTENCES), args.episodes, **options)

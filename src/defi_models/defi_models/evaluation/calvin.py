@@ -30,9 +30,10 @@ from defi_models.evaluation.calvin_chains import (
     draw_chains,
     scene_start,
 )
-from defi_models.evaluation.environment import Images, check_policy, follow, needed
+from defi_models.evaluation.environment import Images, check_policy, follow
 from defi_models.evaluation.score import ChainRun, ChainScore, print_score
 from defi_models.inference.load import SCRIPTED, load_policy, read_spec, resolve
+from defi_sim.optional import needed
 
 STEPS_PER_TASK = 360
 STEP_NS = round(NS_PER_S / 30)

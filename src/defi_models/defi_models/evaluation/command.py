@@ -29,6 +29,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "chains": ("defi_models.evaluation.chains", "Chains"),
     "calvin": ("defi_models.evaluation.calvin", "CalvinEvaluation"),
     "simpler": ("defi_models.evaluation.simpler", "SimplerEvaluation"),
+    "metaworld": ("defi_models.evaluation.metaworld", "MetaWorldEvaluation"),
 }
 
 

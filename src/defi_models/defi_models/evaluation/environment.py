@@ -7,8 +7,6 @@ for a policy that is served late, as on a robot, see `defi_models.evaluation.rol
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib import import_module
-from types import ModuleType
 from typing import Protocol
 
 import numpy as np
@@ -105,15 +103,3 @@ def check_policy(spec: PolicySpec, cameras: tuple[str, ...], step_ns: int, where
             f"policy {spec.name!r}: got a step of {spec.step_ns / 1e6:.1f} ms, but one of {where} takes "
             f"{step_ns / 1e6:.1f} ms; train it on data of that rate"
         )
-
-
-def needed(module: str, where: str, install: str) -> ModuleType:
-    """Imports a module of a simulator.
-
-    Raises:
-        ConfigError: it is not installed; the message says what to install.
-    """
-    try:
-        return import_module(module)
-    except ImportError as missing:
-        raise ConfigError(f"{where}: got no module {missing.name!r}, expected it installed; {install}") from missing

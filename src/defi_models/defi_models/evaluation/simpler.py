@@ -17,10 +17,11 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from defi_models.contract import NS_PER_S, FloatArray, Policy, Proprioception
-from defi_models.evaluation.environment import Images, check_policy, follow, needed
+from defi_models.evaluation.environment import Images, check_policy, follow
 from defi_models.evaluation.interval import wilson_interval
 from defi_models.evaluation.simpler_plan import KINDS, TASKS, Setting, SimplerEpisode, averages, episodes, settings
 from defi_models.inference.load import SCRIPTED, load_policy, read_spec, resolve
+from defi_sim.optional import needed
 
 CONTROL_HZ = 3
 STEP_NS = NS_PER_S // CONTROL_HZ

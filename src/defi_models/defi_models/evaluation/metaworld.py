@@ -1,0 +1,112 @@
+"""`defi eval metaworld`: a policy on Meta-World's MT10, each task from seeded arrangements that training never saw.
+
+An attempt succeeds when Meta-World says so at any of its 500 steps, as its own evaluation counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from defi_models.contract import ConfigError
+from defi_models.evaluation.environment import check_policy, follow
+from defi_models.evaluation.interval import wilson_interval
+from defi_models.inference.load import BACKENDS, load_policy, read_spec
+from defi_sim.metaworld import (
+    CAMERAS,
+    INSTALL,
+    MAX_OWN_STEPS,
+    OWN_STEPS,
+    SENTENCES,
+    STEP_NS,
+    TASKS_A_SEED,
+    MetaWorldTable,
+)
+from defi_sim.optional import needed
+
+EXPERT = "expert"
+FIRST_SEED = 10_000  # far from those of demonstrations
+
+
+@dataclass(frozen=True)
+class MetaWorldScore:
+    """What came of the attempts at one task.
+
+    Attributes:
+        task: Its name.
+        successes: Of each arrangement in turn.
+        seed: Of the arrangements.
+    """
+
+    task: str
+    successes: tuple[bool, ...]
+    seed: int
+
+
+def judge(policy: str, backend: str, task: str, episodes: int, seed: int, horizon: int | None) -> MetaWorldScore:
+    """Attempts one task from `episodes` arrangements; the policy "expert" is Meta-World's own."""
+    table, successes = MetaWorldTable(task, seed), []
+    loaded = None if policy == EXPERT else load_policy(policy, backend=backend, threads=1)
+    for arrangement in range(episodes):
+        table.reset(arrangement)
+        if loaded is None:
+            while not table.over:
+                table.demonstrate(np.random.default_rng(0), 0.0)
+        else:
+            steps = MAX_OWN_STEPS // OWN_STEPS
+            follow(table, loaded, SENTENCES[task][0], lambda: table.over, steps, horizon)
+        successes.append(table.succeeded)
+    table.close()
+    return MetaWorldScore(task, tuple(successes), seed)
+
+
+class MetaWorldEvaluation:
+    """Judges a policy on Meta-World."""
+
+    help = "Meta-World's MT10 (needs requirements/metaworld.txt)"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declares the options."""
+        parser.add_argument("--policy", required=True, help="a checkpoint folder, or `expert` for Meta-World's own")
+        parser.add_argument("--backend", default="torch", choices=BACKENDS, help="what runs the policy")
+        parser.add_argument("--tasks", nargs="+", default=list(SENTENCES), choices=list(SENTENCES), help="which tasks")
+        parser.add_argument("--episodes", type=int, default=TASKS_A_SEED, help="of each task, at most 50")
+        parser.add_argument("--seed", type=int, default=FIRST_SEED, help="of the arrangements")
+        parser.add_argument("--horizon", type=int, default=None, help="steps of a chunk to carry out; default: all")
+        parser.add_argument("--jobs", type=int, default=2, help="processes")
+        parser.add_argument("--json", type=Path, default=None, help="where to write the figures")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Runs the attempts and prints success with its 95 % interval.
+
+        Raises:
+            CheckpointError: there is no such policy.
+            ConfigError: Meta-World is not installed, the policy does not fit it, or a number is out of range.
+        """
+        if not 1 <= args.episodes <= TASKS_A_SEED:
+            raise ConfigError(f"--episodes: got {args.episodes}, expected 1..{TASKS_A_SEED}")
+        needed("metaworld", "Meta-World", INSTALL)
+        if args.policy != EXPERT:
+            check_policy(read_spec(args.policy), tuple(CAMERAS), STEP_NS, "Meta-World")
+        jobs = [(args.policy, args.backend, task, args.episodes, args.seed, args.horizon) for task in args.tasks]
+        with multiprocessing.get_context("spawn").Pool(min(args.jobs, len(jobs))) as pool:
+            scores = pool.starmap(judge, jobs, chunksize=1)
+        every = [success for score in scores for success in score.successes]
+        for name, successes in [*((score.task, score.successes) for score in scores), ("all", every)]:
+            low, high = wilson_interval(sum(successes), len(successes))
+            sys.stdout.write(
+                f"{name:<26}{sum(successes):>4}/{len(successes):<4} {sum(successes) / len(successes):>6.1%}"
+                f"  [{low:.1%}, {high:.1%}]\n"
+            )
+        if args.json:
+            low, high = wilson_interval(sum(every), len(every))
+            report = {"policy": args.policy, "seed": args.seed, "episodes": len(every), "horizon": args.horizon}
+            report |= {"success": sum(every) / len(every), "interval_95": [low, high]}
+            args.json.write_text(json.dumps(report | {"per_task": [asdict(score) for score in scores]}, indent=1))
+        return 0
