@@ -32,6 +32,7 @@ class FakePolicy:
         self.observations: list[Observation] = []
         self.imaginations: list[Imagination] = []
         self.known: list[Proprioception] = []
+        self.promised: list[ActionChunk | None] = []
         self.watched = 0
         self.imagine_raises: Exception | None = None
 
@@ -43,7 +44,10 @@ class FakePolicy:
         features = np.full(self.spec.feature_shape, float(observation.images["static"][0, 0, 0]), dtype=np.float32)
         return Imagination(observation.time_ns, observation.instruction, self.spec.fingerprint, features, 1.5)
 
-    def act(self, imagination: Imagination, proprioception: Proprioception) -> ActionChunk:
+    def act(
+        self, imagination: Imagination, proprioception: Proprioception, promised: ActionChunk | None = None
+    ) -> ActionChunk:
+        self.promised.append(promised)
         self.imaginations.append(imagination)
         self.known.append(proprioception)
         targets = np.tile(proprioception.positions, (self.spec.chunk_steps, 1))

@@ -16,8 +16,8 @@ from sensor_msgs.msg import Image
 from defi_models.contract import ContractError, Imagination
 from defi_models.inference import load
 from defi_msgs.msg import ActionChunk as ActionChunkMsg
+from defi_msgs.msg import ControlState, Instruction
 from defi_msgs.msg import Imagination as ImaginationMsg
-from defi_msgs.msg import Instruction
 from defi_msgs.srv import LoadPolicy
 from defi_ros.bridge import qos
 from defi_ros.bridge.convert import chunk_from, imagination_from, imagination_to, to_ns
@@ -291,6 +291,42 @@ def test_an_imagination_becomes_a_chunk_dated_by_its_observation(graph, robot, a
     np.testing.assert_allclose(chunk.targets[0], robot.positions[:7])
     known = policy.known[-1]
     assert known.time_ns == chunk.start_ns and known.gripper == pytest.approx(1.0)
+
+
+def test_with_rtc_the_policy_is_told_what_the_arm_will_do_before_its_chunk_can_come(graph, robot, shelf, panda_urdf):
+    policy = shelf.policies["nano"]
+    robot.start(panda_urdf)
+    imaginations = graph.speaker("imagination", ImaginationMsg, qos.STREAM)
+    states = graph.speaker("control_state", ControlState, qos.STREAM)
+    chunks = graph.listen("action_chunk", ActionChunkMsg, qos.STREAM)
+    node = graph.start(ActionNode, **{"control.blending": "rtc"})
+    graph.until(lambda: imaginations.get_subscription_count() and states.get_subscription_count())
+    graph.until(lambda: len(node._stage._history._samples) > 20 and node._stage._chunks.get_subscription_count())
+
+    def promised_once(state=None):
+        """What the policy is told for the next chunk."""
+        if state is not None:
+            states.publish(state)
+        said, asked_s = len(chunks), 0.0
+
+        def answered():
+            nonlocal asked_s
+            if time.monotonic() - asked_s > 0.3:
+                asked_s = time.monotonic()
+                imaginations.publish(imagination_to(imagined(graph)))
+            return len(chunks) > said
+
+        graph.until(answered)
+        return policy.promised[-1]
+
+    assert promised_once() is None
+    executed = chunks[-1].header.stamp
+    policy_moves = ControlState(mode=ControlState.POLICY, chunk_stamp=executed)
+    promised = graph.until(lambda: promised_once(policy_moves))
+    assert to_ns(executed) < promised.start_ns == to_ns(chunks[-1].header.stamp)
+    assert 1 <= len(promised.targets) <= 4
+    person_moves = ControlState(mode=ControlState.TELEOP, chunk_stamp=executed)
+    graph.until(lambda: promised_once(person_moves) is None)
 
 
 def test_the_arm_is_looked_up_where_it_was_when_the_image_was_taken(graph, robot, action, policy):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from defi_models.contract import NS_PER_S, ActionChunk
-from defi_ros.control.arm import ArmCore
+from defi_ros.control.arm import ROBOT, ArmCore
 from defi_ros.control.authority import Mode
 from defi_ros.control.safety import Verdict
 from defi_ros.control.teleop import TeleopInput
@@ -377,3 +377,42 @@ def test_whatever_happens_no_command_breaks_a_limit_and_the_arm_comes_to_rest(ro
     command = bench.run(0.5)
     bench.check()
     assert command.positions is None or command.at_rest
+
+
+def test_a_fault_stops_the_arm_and_a_reset_is_refused_while_it_stands(bench):
+    bench.policy()
+    bench.follow(1.0)
+    bench.core.on_fault("command topic", "somebody else publishes", bench.now_ns)
+    command = bench.run(0.5)
+    assert command.at_rest and command.mode == Mode.STOPPED and "somebody else publishes" in command.reason
+    refused = bench.core.request(Mode.HOLD, "me", bench.now_ns, reset=True)
+    assert refused is not None and "still somebody else publishes" in refused
+    bench.core.on_fault("command topic", None, bench.now_ns)
+    assert bench.core.request(Mode.HOLD, "me", bench.now_ns, reset=True) is None
+    bench.check()
+
+
+def test_commands_stay_with_a_robot_that_has_stopped_by_itself_and_is_moved_by_hand(bench):
+    bench.policy()
+    bench.follow(1.0)
+    bench.core.on_fault(ROBOT, "protective stop", bench.now_ns, follows_nobody=True)
+    stopped_at = bench.measured.copy()
+    for moved_rad in (0.0, 0.05, 0.3):
+        for _ in range(100):
+            bench.measured = stopped_at + moved_rad
+            command = bench.run(0.005)
+        np.testing.assert_allclose(command.positions, stopped_at + moved_rad, atol=0.002)
+    bench.core.on_fault(ROBOT, None, bench.now_ns)
+    assert bench.core.request(Mode.HOLD, "me", bench.now_ns, reset=True) is None
+    np.testing.assert_allclose(bench.run(0.2).positions, stopped_at + 0.3, atol=0.002)
+    bench.check()
+
+
+def test_a_robot_that_only_fell_silent_may_still_follow_and_is_held_where_it_came_to_rest(bench):
+    bench.policy()
+    bench.follow(1.0)
+    bench.core.on_fault(ROBOT, "no word", bench.now_ns)
+    held = bench.run(0.5).positions
+    bench.measured = held + 0.05
+    np.testing.assert_array_equal(bench.core.tick(bench.now_ns + PERIOD_NS).positions, held)
+    bench.check()

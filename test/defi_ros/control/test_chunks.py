@@ -177,7 +177,7 @@ def test_an_ensemble_is_the_weighted_mean_of_all_chunks_that_cover_the_time(spec
     np.testing.assert_allclose(row_at(schedule, 0.7), spec.home + expected, atol=1e-9)
     # the first chunk ends at 0.9 s and leaves without a step
     rows = np.array([row_at(schedule, 0.7 + 0.005 * tick)[0] for tick in range(100)])
-    assert np.abs(np.diff(rows)).max() < 0.02 * 1.5 / 0.1 * 0.005
+    assert np.abs(np.diff(rows)).max() < 0.02 * 4.0 / 0.1 * 0.005  # the heavier one leaves faster than alone
     assert row_at(schedule, 1.25)[0] == pytest.approx(spec.home[0] + 0.04, abs=1e-6)
 
 

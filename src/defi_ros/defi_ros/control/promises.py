@@ -20,7 +20,7 @@ DELAYS = 10
 
 
 class Promises:
-    """Remembers the chunks that were said and how late they were. Called by one thread at a time."""
+    """Remembers the chunks that were said and how late they were. Called by one thread; `executing` may be called by another."""
 
     def __init__(self, lookahead_s: float = 0.0) -> None:
         """`lookahead_s` is how far ahead the arm looks up its targets, for the delay of its controller [s]."""

@@ -9,11 +9,13 @@ from std_msgs.msg import String
 
 from defi_models.contract import ActionChunk, ContractError, DefiError, Imagination, Policy, Proprioception
 from defi_msgs.msg import ActionChunk as ActionChunkMsg
+from defi_msgs.msg import ControlState
 from defi_ros.bridge import qos
-from defi_ros.bridge.convert import JointReader, chunk_to
+from defi_ros.bridge.convert import JointReader, chunk_to, to_ns
 from defi_ros.bridge.lifecycle import DefiNode, NodeError
 from defi_ros.control.alignment import JointHistory
 from defi_ros.control.kinematics import Kinematics
+from defi_ros.control.promises import Promises
 from defi_ros.robot import RobotFile
 
 
@@ -41,6 +43,10 @@ class ActionStage:
         self._lock = threading.Lock()
         node.hear("joint_states", JointState, self._on_joints, qos.STATES)
         self._chunks = node.say("action_chunk", ActionChunkMsg, qos.STREAM)
+        self._promises: Promises | None = None
+        if robot.control.blending == "rtc":
+            self._promises = Promises(robot.control.lookahead_s)
+            node.hear("control_state", ControlState, self._on_control_state, qos.STREAM)
 
     def _on_joints(self, message: JointState) -> None:
         refused: str | None = None
@@ -57,6 +63,11 @@ class ActionStage:
             with self._lock:
                 refused = self._history.add(reading.time_ns, reading.positions, reading.opening, self._node.now_ns())
         self._node.health.trouble("joint_states", refused)
+
+    def _on_control_state(self, message: ControlState) -> None:
+        if self._promises is not None:
+            follows = message.mode == ControlState.POLICY
+            self._promises.executing(to_ns(message.chunk_stamp) if follows else 0)
 
     def proprioception_at(self, time_ns: int) -> Proprioception | str:
         """Where the arm was at `time_ns`, interpolated, or the reason it is not known."""
@@ -82,8 +93,10 @@ class ActionStage:
             if isinstance(known, str):
                 reason = known
             else:
+                spec, promises = policy.spec, self._promises
+                promised = promises and promises.at(imagination.time_ns, spec.step_ns, spec.chunk_steps)
                 try:
-                    chunk = policy.act(imagination, known)
+                    chunk = policy.act(imagination, known, promised)
                 except DefiError as error:
                     reason = str(error)
         self._node.health.trouble("act", reason)
@@ -91,6 +104,8 @@ class ActionStage:
 
     def publish(self, chunk: ActionChunk) -> None:
         """Says the chunk."""
+        if self._promises is not None:
+            self._promises.note(chunk, self._node.now_ns())
         self._chunks.publish(chunk_to(chunk, self._base_frame))
 
 
