@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,8 +25,9 @@ from defi_models.config import (
 from defi_models.datasets.episodes import Episode, save_episode
 from defi_models.models.defi import ForwardHalf, InverseHalf
 from defi_models.training import parallel, presets
-from defi_models.training.loop import Step, fit
+from defi_models.training.loop import fit
 from defi_models.training.presets import Schedule
+from defi_models.training.step import Step
 from defi_models.transforms import Statistics
 from defi_models.words import CLIP_TOKENIZER, T5_TOKENIZER
 
@@ -167,17 +169,25 @@ def tiny_episodes(
     return folder
 
 
-def train_line(out: Path, accumulate: int = 1, threads: int = 1) -> None:
+class KilledError(Exception):
+    """Stands for a kill between two steps."""
+
+
+def train_line(out: Path, accumulate: int = 1, stop_at: int | None = None) -> None:
     """Fits a line; leaves weights and figures of this process in `out`. Here, because a spawned process imports it."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     module = torch.nn.Linear(4, 1)
 
     def loss(step: Step) -> tuple[torch.Tensor, dict[str, float]]:
+        if step.index == stop_at:
+            raise KilledError
         x = torch.from_numpy(step.rng.normal(size=(step.batch, 4))[step.own]).float() + 0.1 * step.normal(4)
         return (module(x).squeeze(-1) - x.sum(-1)).square().mean(), {"first": x[0, 0].item()}
 
     schedule = Schedule(40, 8, 0.1, ema=0.5, accumulate=accumulate)
-    figures = fit(module, loss, schedule, out / "run", seed=0)
-    tensors = {**module.state_dict(), "first": torch.tensor(figures["first"]), "loss": torch.tensor(figures["loss"])}
-    save_file(tensors, str(out / f"{parallel.rank()}.safetensors"))
+    with contextlib.suppress(KilledError):
+        figures = fit(module, loss, schedule, out / "run", seed=0)
+        tensors = {name: parallel.whole(tensor) for name, tensor in module.state_dict().items()}
+        tensors |= {name: torch.tensor(figures[name]) for name in ("first", "loss")}
+        save_file(tensors, str(out / f"{parallel.rank()}.safetensors"))

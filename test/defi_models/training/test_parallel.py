@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import train_line
+from sharded import train_stages, work_spread
+from tiny import tiny_episodes, train_line
 
 from defi_models.contract import ConfigError
 from defi_models.training import parallel
 from defi_models.training.loop import TrainingError, check_shares
-from defi_models.training.presets import Schedule
+from defi_models.training.presets import STAGES, Schedule
 from defi_models.training.step import share
 
 
@@ -24,12 +25,30 @@ def trained(folder: Path, **options) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # starting processes is slow on a busy machine
 def test_two_processes_get_the_weights_and_the_loss_of_one(tmp_path: Path) -> None:
     alone = trained(tmp_path / "alone")
     parallel.launch(2, partial(train_line, tmp_path))
     for rank in (0, 1):
         torch.testing.assert_close(load_file(str(tmp_path / f"{rank}.safetensors")) | {"first": alone["first"]}, alone)
     assert alone["loss"] < 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # starting processes is slow on a busy machine
+def test_models_spread_over_two_processes_become_those_of_one_also_after_a_kill(tmp_path: Path) -> None:
+    alone = trained(tmp_path / "alone")
+    data, one, two = tiny_episodes(tmp_path / "data"), tmp_path / "one", tmp_path / "two"
+    train_stages(one, data, STAGES)
+    two.mkdir()
+    for done in ("autoencoder", "gidm"):  # the first is too small to spread, the second refuses to be
+        (two / f"{done}.safetensors").write_bytes((one / f"{done}.safetensors").read_bytes())
+    parallel.launch(2, partial(work_spread, tmp_path, two, data, ("gfdm", "policy")))
+    for rank in (0, 1):
+        torch.testing.assert_close(load_file(str(tmp_path / f"{rank}.safetensors")) | {"first": alone["first"]}, alone)
+    for stage in ("gfdm", "policy"):
+        weights, expected = (load_file(str(run / f"{stage}.safetensors")) for run in (two, one))
+        torch.testing.assert_close(weights, expected, atol=2e-4, rtol=1e-3)
 
 
 def test_accumulated_passes_get_the_weights_and_the_loss_of_one(tmp_path: Path) -> None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 import os
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
-from tiny import WORDS, tiny_config, tiny_episodes
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny import WORDS, KilledError, tiny_config, tiny_episodes
 
+from defi_models.cli import main
+from defi_models.config import AutoencoderConfig, DefiConfig
 from defi_models.contract import ConfigError
 from defi_models.datasets.episodes import DatasetError, episode_files, load_episode
-from defi_models.datasets.frames import open_frames
+from defi_models.datasets.frames import Encoded, open_frames
 from defi_models.inference.load import load_policy
 from defi_models.training.loop import Step, TrainingError, fit, learning_rate
-from defi_models.training.presets import STAGES, Preset, Schedule, preset
+from defi_models.training.presets import FROZEN_NOTHING, STAGES, Preset, Schedule, preset
 from defi_models.training.stages import STAGE_FUNCTIONS, Run
 
 CAMERAS = ("static", "wrist")
@@ -39,14 +45,152 @@ def test_all_stages_make_a_policy_that_runs(tmp_path: Path) -> None:
     assert any("held-out" in line for line in lines)
 
 
+def train_all(preset: Preset, out: Path, data: Path, stages: tuple[str, ...] = STAGES) -> list[str]:
+    lines: list[str] = []
+    frames = open_frames(data, CAMERAS, 32)
+    for stage in stages:
+        STAGE_FUNCTIONS[stage](Run(preset, frames, out, 0, "franka_panda", lines.append))
+    return lines
+
+
+def changed(out: Path, stage: str, before: str) -> set[str]:
+    """Which weights of the checkpoint's forward half differ from those that `before` left, by their first two parts."""
+    old = load_file(str(out / f"{before}.safetensors"))
+    new = load_file(str(out / "checkpoint" / "forward.safetensors"))
+    return {".".join(name.split(".")[:2]) for name, t in new.items() if not torch.equal(t, old[name].half())}
+
+
+def test_the_preset_chooses_what_the_policy_stage_leaves_as_it_is(tmp_path: Path) -> None:
+    data = tiny_episodes(tmp_path / "data")
+    train_all(TINY, tmp_path / "a", data)
+    assert changed(tmp_path / "a", "policy", "gfdm") == set()
+    everything = replace(TINY, frozen=FROZEN_NOTHING)
+    train_all(everything, tmp_path / "b", data)
+    assert changed(tmp_path / "b", "policy", "gfdm") == {"gfdm.backbone", "gfdm.text"}
+    assert load_policy(str(tmp_path / "b" / "checkpoint")).spec.name == "tiny"
+
+
+def test_frozen_part_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path) -> None:
+    wrong = replace(TINY, frozen={"autoencoder": ("autoencoder.decoderr",)})
+    with pytest.raises(
+        ConfigError, match=r"frozen part 'autoencoder\.decoderr' in stage autoencoder, .*autoencoder\.dec"
+    ):
+        train_all(wrong, tmp_path, tiny_episodes(tmp_path / "data"), ("autoencoder",))
+
+
+def test_features_too_large_to_store_are_computed_in_every_step_and_give_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tiny_episodes(tmp_path / "data")
+    stored = train_all(TINY, tmp_path / "a", data)[-1]
+    monkeypatch.setattr("defi_models.training.policy_stage.STORED_AT_MOST_BYTES", 0)
+    live = train_all(TINY, tmp_path / "b", data)[-1]
+    assert not (tmp_path / "b" / "features.npy").exists()
+    figures = [ast.literal_eval(line.partition(": ")[2])["held_out_translation_mm"] for line in (stored, live)]
+    assert figures[0] == pytest.approx(figures[1], rel=0.05)  # stored ones are rounded to half precision
+
+
+def test_curves_and_pictures_lie_in_the_run_while_it_trains(tmp_path: Path) -> None:
+    train_all(TINY, tmp_path, tiny_episodes(tmp_path / "data"))
+    for stage, name in (("autoencoder", "rebuilt"), ("gfdm", "imagined"), ("gidm", "codes_used")):
+        picture = cv2.imread(str(tmp_path / "pictures" / stage / f"{name}_0000002.png"))
+        assert picture is not None
+        assert picture.std() > 0
+        accumulator = EventAccumulator(str(tmp_path / "curves" / stage)).Reload()
+        assert [event.step for event in accumulator.Scalars("loss")] == [2]
+        assert accumulator.Tags()["images"] == [name]
+
+
+def test_latents_of_another_autoencoder_are_refused(tmp_path: Path) -> None:
+    data = tiny_episodes(tmp_path / "data")
+    train_all(TINY, tmp_path, data, ("autoencoder",))
+    frames = open_frames(data, CAMERAS, 32)
+    shape = (4, 4, 4)
+    strange = replace(frames, encoded=Encoded(np.zeros((len(frames), 2, *shape), np.float16), "feedbeef", shape))
+    with pytest.raises(
+        TrainingError, match=r"got latents of autoencoder feedbeef, expected .*defi data encode --model"
+    ):
+        STAGE_FUNCTIONS["gfdm"](Run(TINY, strange, tmp_path, 0, "franka_panda", lambda _: None))
+
+
+def test_words_of_the_first_stage_stay_those_of_the_run(tmp_path: Path) -> None:
+    lines: list[str] = []
+    data = open_frames(tiny_episodes(tmp_path / "data"), CAMERAS, 32)
+    first = Run(TINY, data, tmp_path / "run", 0, "franka_panda", lines.append)
+    first.describe("autoencoder")
+    other = replace(data, instructions=(("close the lid",),) * 3)
+    second = replace(first, frames=other)
+    second.describe("gfdm")
+    assert second.config == first.config
+    assert lines == ["2 words of these data are none of the run's: close, lid; give all data to its first stage to have "
+                     "them learnt"]  # fmt: skip
+
+
+def test_stage_of_another_preset_is_refused_by_the_next(tmp_path: Path) -> None:
+    data = tiny_episodes(tmp_path / "data")
+    train_all(TINY, tmp_path, data, ("autoencoder",))
+
+    def wider(words: tuple[str, ...]) -> DefiConfig:
+        return replace(TINY.model(words), autoencoder=AutoencoderConfig(channels=(8, 8, 24)))
+
+    with pytest.raises(TrainingError, match=r"autoencoder\.safetensors: does not fit preset 'tiny' and these data"):
+        train_all(replace(TINY, model=wider), tmp_path, data, ("gfdm",))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["policy", "--video", "v"], "got only --video, expected demonstrations"),
+        (["gfdm"], "got no data, expected --data"),
+        (["policy", "--latents", "l"], "expected it alone, for stage gfdm or gidm"),
+        (["gfdm", "--data", "d=much"], "got 'd=much', expected FOLDER or FOLDER=WEIGHT"),
+        (["gfdm", "--data", "d", "--camera", "front"], "got 'front', expected WANTED=ITS_NAME"),
+        (
+            ["autoencoder", "--data", "d", "--preset", "base"],
+            "which trains gfdm, gidm, policy; its autoencoder is published",
+        ),
+        (["gfdm", "--data", "d", "--preset", "nanno"], "Did you mean 'nano'"),
+        (["gfdm", "--data", "d"], "d: got no such folder"),
+    ],
+)
+def test_bad_arguments_are_refused_in_one_line_and_leave_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *arguments, "--out", "run"]) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert len(told.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"ee_pose": np.full((12, 7), np.nan)}, "got ee_pose that is not finite in sample 0"),
+        ({"gripper": np.zeros(11)}, r"got gripper of shape \(11,\), expected \(12,\)"),
+        (
+            {"images": {"static": np.zeros((12, 8, 8), np.uint8)}},
+            r"got uint8 images of shape \(12, 8, 8\) from camera static",
+        ),
+        ({"images": {}}, "got cameras \\[\\]"),
+        ({"step_ns": 0}, "a step of 0 ns"),
+    ],
+)
+def test_episode_that_cannot_be_is_refused(tmp_path: Path, damage: dict, message: str) -> None:
+    episode = load_episode(episode_files(tiny_episodes(tmp_path, count=1))[0])
+    with pytest.raises(DatasetError, match=message):
+        replace(episode, **damage)
+
+
 def test_stage_without_the_one_before_names_it(tmp_path: Path) -> None:
     frames = open_frames(tiny_episodes(tmp_path / "data"), CAMERAS, 32)
     with pytest.raises(TrainingError, match=r"autoencoder\.safetensors is missing: run `defi train autoencoder`"):
         STAGE_FUNCTIONS["gfdm"](Run(TINY, frames, tmp_path, 0, "franka_panda", lambda _: None))
-
-
-class KilledError(Exception):
-    """Stands for a kill between two steps."""
 
 
 def run_fit(out: Path, stop_at: int | None, monkeypatch: pytest.MonkeyPatch) -> tuple[torch.Tensor, dict[str, float]]:

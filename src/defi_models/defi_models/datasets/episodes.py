@@ -38,6 +38,23 @@ class Clip:
     step_ns: int
     images: Mapping[str, npt.NDArray[np.uint8]]
 
+    def __post_init__(self) -> None:
+        if not self.images or self.step_ns <= 0:
+            raise DatasetError(
+                f"clip: got cameras {sorted(self.images)} and a step of {self.step_ns} ns, expected at least one and above 0"
+            )
+        for camera, images in self.images.items():
+            if (
+                images.ndim != 4
+                or images.shape[-1] != 3
+                or images.dtype != np.uint8
+                or not 0 < len(images) == len(self)
+            ):
+                raise DatasetError(
+                    f"clip: got {images.dtype} images of shape {images.shape} from camera {camera}, expected uint8 "
+                    f"({len(self)}, height, width, 3), as many of each camera and at least one"
+                )
+
     def __len__(self) -> int:
         """Samples."""
         return len(next(iter(self.images.values())))
@@ -62,6 +79,18 @@ class Episode(Clip):
     gripper: FloatArray
     target_pose: FloatArray
     target_gripper: FloatArray
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        widths = {"ee_pose": (7,), "gripper": (), "target_pose": (7,), "target_gripper": ()}
+        for name in _ARRAYS:
+            values = getattr(self, name)
+            expected = (len(self), *widths.get(name, values.shape[1:]))
+            if values.shape != expected:
+                raise DatasetError(f"episode: got {name} of shape {values.shape}, expected {expected}")
+            if not np.isfinite(values).all():
+                row = int(np.argwhere(~np.isfinite(values))[0][0])
+                raise DatasetError(f"episode: got {name} that is not finite in sample {row}, expected numbers")
 
 
 _LABELS = ("task", "instructions", "success", "step_ns")
@@ -117,7 +146,7 @@ def load_episode(path: Path) -> Episode:
                 images=images,
                 **{name: data[name] for name in _ARRAYS},
             )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, cv2.error) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, cv2.error, DatasetError) as error:
         raise DatasetError(f"{path}: cannot be read as an episode ({error}); delete it or make it again") from error
 
 

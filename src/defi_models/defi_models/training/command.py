@@ -73,12 +73,12 @@ class Train:
             DefiError: the data or the run's folder lacks something.
         """
         chosen = preset(args.preset)
-        check_arguments(args)
+        check_arguments(args, chosen)
         from defi_models.training import parallel  # torch takes seconds, and wrong input is told at once
 
         if not parallel.is_member():
             open_data(args, chosen)
-        undone = [stage for stage in STAGES if not (args.out / f"{stage}.safetensors").exists()]
+        undone = [stage for stage in chosen.schedules if not (args.out / f"{stage}.safetensors").exists()]
         work = partial(_train, args, undone if args.stage == "all" else [args.stage])
         if parallel.is_member():
             work()
@@ -87,12 +87,17 @@ class Train:
         return 0
 
 
-def check_arguments(args: argparse.Namespace) -> None:
+def check_arguments(args: argparse.Namespace, chosen: Preset) -> None:
     """Refuses options that do not go together.
 
     Raises:
         ConfigError: so.
     """
+    if args.stage != "all" and args.stage not in chosen.schedules:
+        raise ConfigError(
+            f"defi train {args.stage}: got preset {chosen.name!r}, which trains {', '.join(chosen.schedules)}; its "
+            f"{args.stage} is published: put its weights into {args.out / args.stage}.safetensors"
+        )
     if args.latents and (args.data or args.video or args.stage not in {"gfdm", "gidm"}):
         raise ConfigError(
             f"defi train {args.stage}: got --latents {'beside other data' if args.data or args.video else ''}, expected "

@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -23,6 +23,7 @@ from defi_models.contract import ConfigError
 
 Precision = Literal["auto", "no", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("auto", "no", "bf16", "fp16")
+Module = TypeVar("Module", bound=torch.nn.Module)
 MEMBER = "RANK"  # set by torchrun, accelerate and `launch` in each process that trains with others
 
 
@@ -97,6 +98,20 @@ def same_everywhere(tensor: torch.Tensor) -> None:
     """Gives every process the first one's values, after a change that is no gradient step."""
     if dist.is_initialized():
         dist.broadcast(tensor, 0)
+
+
+def spreads() -> bool:
+    """Whether each process is to hold a part of a model only (FSDP)."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
+def gathered(module: Module, make: Callable[[], Module]) -> Module:
+    """The module, or where FSDP spreads it, a new one that has all of its weights; every process must call it."""
+    if not any(isinstance(p, DTensor) for p in module.parameters()):
+        return module
+    made = make()
+    made.load_state_dict({name: whole(tensor) for name, tensor in module.state_dict().items()})
+    return made.to(device()).eval()
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:

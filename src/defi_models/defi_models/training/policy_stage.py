@@ -7,23 +7,26 @@ of it in the ablation "all", where they are computed with gradient in every step
 from __future__ import annotations
 
 import json
+import math
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from defi_models.checkpoint import FORWARD, INVERSE, write_checkpoint
+from defi_models.checkpoint import FORWARD, INVERSE, VIDEO, write_checkpoint
 from defi_models.models.defi import ForwardHalf, InverseHalf, InverseInputs
 from defi_models.training import parallel
 from defi_models.training.run import Run
 from defi_models.training.samples import choose_words, features_of, latents_of
-from defi_models.training.state import save_whole
 from defi_models.training.step import Step
 from defi_models.transforms import Statistics
 
+STORED_AT_MOST_BYTES = 64 * 2**30  # of features; more are computed in every step
 HELD_OUT_EVERY = 20  # episodes; these are not trained on
 VALIDATED = 512  # held-out windows at most
 TRAINED_FORWARD = "policy.forward"  # the GFDM's weights where this stage trained it
@@ -62,11 +65,12 @@ def windows_of(run: Run, forward: ForwardHalf) -> Windows:
     Raises:
         DatasetError: there are no demonstrations.
     """
+    config = run.config
     rng = np.random.default_rng(run.seed)
-    demonstrated = run.frames.demonstrated(run.config.cameras)
+    demonstrated = run.frames.demonstrated(config.cameras)
     samples = np.sort(demonstrated[rng.permutation(len(demonstrated))[: run.preset.windows]])
     tokens = choose_words(run, forward.gfdm.text, samples, np.random.default_rng(run.seed))
-    actions = np.stack([run.frames.action(int(s), run.config.chunk_steps) for s in samples])
+    actions = np.stack([run.frames.action(int(s), config.chunk_steps, config.action_encoding) for s in samples])
     state = np.stack([run.frames.proprioception(int(s)) for s in samples])
     statistics = Statistics.of(actions, state)
     state = (state - np.array(statistics.proprioception_mean)) / np.array(statistics.proprioception_std)
@@ -89,7 +93,9 @@ def train_policy(run: Run) -> None:
     run.freeze("policy", {"forward": forward, "inverse": inverse})
     windows = windows_of(run, forward)
     live = any(p.requires_grad for p in forward.parameters())
-    features = _live_features(run, forward, windows) if live else _stored_features(run, forward, windows)
+    stored_bytes = 2 * len(windows.samples) * math.prod(forward.feature_shape)  # float16
+    small = not live and stored_bytes <= STORED_AT_MOST_BYTES
+    features = _stored_features(run, forward, windows) if small else _features(run, forward, windows, live)
     training, validation = windows.split(run.frames.episode)
 
     def inputs(rows: np.ndarray) -> InverseInputs:
@@ -103,6 +109,10 @@ def train_policy(run: Run) -> None:
 
     trained = nn.ModuleList([forward, inverse]) if live else inverse
     figures = run.train("policy", trained, loss, unused=live)
+    inverse = parallel.gathered(inverse, lambda: InverseHalf(run.config, run.config.gfdm.feature_width))
+    if live:
+        forward = parallel.gathered(forward, lambda: ForwardHalf(run.config, video=True))
+        features = _features(run, forward, windows, live)
     figures |= _validate(inverse, inputs, windows, validation[:: max(1, len(validation) // VALIDATED)])
     run.progress(f"held-out episodes: {figures}")
     if live:
@@ -117,13 +127,17 @@ def _stored_features(run: Run, forward: ForwardHalf, windows: Windows) -> Callab
     return lambda rows: torch.from_numpy(np.asarray(stored[rows])).to(parallel.device()).float()
 
 
-def _live_features(run: Run, forward: ForwardHalf, windows: Windows) -> Callable[[np.ndarray], Tensor]:
+def _features(run: Run, forward: ForwardHalf, windows: Windows, live: bool) -> Callable[[np.ndarray], Tensor]:
+    """Computes features when they are needed, with gradient if the GFDM is trained."""
     latents = latents_of(run, forward.gfdm)
+    forward = forward.to(parallel.device()).train(live)
+    cameras = np.arange(len(run.config.cameras))
 
     def features(rows: np.ndarray) -> Tensor:
-        present = np.asarray(latents[windows.samples[rows], : len(run.config.cameras)])
-        words, mask = forward.gfdm.text(windows.tokens[rows].to(parallel.device()))[:2]
-        return forward.from_latents(torch.from_numpy(present).to(parallel.device()).float(), words, mask)
+        present = np.asarray(latents[windows.samples[rows][:, None], cameras])
+        with torch.set_grad_enabled(live and torch.is_grad_enabled()):
+            words, mask = forward.gfdm.text(windows.tokens[rows].to(parallel.device()))[:2]
+            return forward.from_latents(torch.from_numpy(present).to(parallel.device()).float(), words, mask)
 
     return features
 
@@ -145,25 +159,33 @@ def _assemble(run: Run, statistics: Statistics, forward: str) -> None:
     for stage in run.preset.schedules:
         path = run.out / f"{stage}.figures.json"
         figures[stage] = json.loads(path.read_text()) if path.is_file() else None
-    halves = {FORWARD: forward, INVERSE: "policy"}
-    made = {file: run.out / f"{stage}.half.safetensors" for file, stage in halves.items()}
-    for file, stage in halves.items():  # a policy needs no more than float16; training keeps float32
-        weights = load_file(str(run.out / f"{stage}.safetensors"))
-        save_whole({name: tensor.half() for name, tensor in weights.items()}, made[file])
-    write_checkpoint(
-        run.out / "checkpoint",
-        name=run.preset.name,
-        arm=run.arm,
-        config=run.config,
-        weights=made,
-        statistics=statistics,
-        provenance={
-            "seed": run.seed,
-            "episodes": len(run.frames.tasks),
-            "samples": len(run.frames),
-            "tasks": sorted(set(run.frames.tasks)),
-            "frozen": {stage: list(parts) for stage, parts in run.preset.frozen.items()},
-            "torch": torch.__version__,
-            "figures": figures,
-        },
-    )
+    with tempfile.TemporaryDirectory(prefix=".halved-", dir=run.out) as folder:
+        write_checkpoint(
+            run.out / "checkpoint",
+            name=run.preset.name,
+            arm=run.arm,
+            config=run.config,
+            weights=_halved(run, forward, Path(folder)),
+            statistics=statistics,
+            provenance={
+                "seed": run.seed,
+                "episodes": len(run.frames.tasks),
+                "samples": len(run.frames),
+                "tasks": sorted(set(run.frames.tasks)),
+                "frozen": {stage: list(parts) for stage, parts in run.preset.frozen.items()},
+                "torch": torch.__version__,
+                "figures": figures,
+            },
+        )
+
+
+def _halved(run: Run, forward: str, folder: Path) -> dict[str, Path]:
+    """The files of a policy: float16, which it needs no more than; what only video needs in a file of its own."""
+    needed = set(ForwardHalf(run.config).state_dict())
+    halves = {FORWARD: {}, VIDEO: {}, INVERSE: load_file(str(run.out / "policy.safetensors"))}
+    for name, tensor in load_file(str(run.out / f"{forward}.safetensors")).items():
+        halves[FORWARD if name in needed else VIDEO][name] = tensor
+    made = {file: folder / file for file, weights in halves.items() if weights}
+    for file, path in made.items():
+        save_file({name: tensor.half() for name, tensor in halves[file].items()}, str(path))
+    return made

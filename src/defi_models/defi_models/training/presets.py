@@ -131,20 +131,18 @@ def base(words: tuple[str, ...]) -> DefiConfig:
     )
 
 
+NANO_SCHEDULES: Mapping[str, Schedule] = {
+    "autoencoder": Schedule(steps=900, batch=32, learning_rate=2e-3, weight_decay=0.0),
+    "gfdm": Schedule(steps=1800, batch=16, learning_rate=1e-3),
+    "gidm": Schedule(steps=800, batch=32, learning_rate=1e-3),
+    "policy": Schedule(steps=4000, batch=48, learning_rate=1e-3),
+}
+
 PRESETS: Mapping[str, Preset] = {
     preset.name: preset
     for preset in (
-        Preset(
-            name="nano",
-            model=nano,
-            schedules={
-                "autoencoder": Schedule(steps=900, batch=32, learning_rate=2e-3, weight_decay=0.0),
-                "gfdm": Schedule(steps=1800, batch=16, learning_rate=1e-3),
-                "gidm": Schedule(steps=800, batch=32, learning_rate=1e-3),
-                "policy": Schedule(steps=4000, batch=48, learning_rate=1e-3),
-            },
-            windows=16_000,
-        ),
+        Preset(name="nano", model=nano, schedules=NANO_SCHEDULES, windows=16_000),
+        Preset(name="nano-all", model=nano, schedules=NANO_SCHEDULES, windows=16_000, frozen=FROZEN_NOTHING),
         Preset(
             name="small",
             model=small,

@@ -125,6 +125,7 @@ class Run:
         if parallel.rank() == 0:
             write_text(self.out / f"{stage}.figures.json", json.dumps(figures, indent=1))
             save_whole(weights, self.out / f"{stage}.safetensors")
+        parallel.barrier()
 
     def train(
         self,

@@ -72,13 +72,15 @@ def latents_of(run: Run, gfdm: Gfdm) -> Rows | np.ndarray:
 def features_of(run: Run, forward: ForwardHalf, windows: np.ndarray, tokens: Tensor) -> np.ndarray:
     """GFDM features of `windows`, float16 (N, cameras, frames, tokens, width); the GFDM does not change after this."""
     latents = latents_of(run, forward.gfdm)
-    cameras = len(run.config.cameras)
+    cameras = np.arange(len(run.config.cameras))
     forward = forward.to(parallel.device())
 
     def fill(features: np.ndarray) -> None:
         for start in range(0, len(windows), ENCODE_BATCH):
             some = slice(start, start + ENCODE_BATCH)
-            present = torch.from_numpy(np.asarray(latents[windows[some], :cameras])).to(parallel.device()).float()
+            present = (
+                torch.from_numpy(np.asarray(latents[windows[some][:, None], cameras])).to(parallel.device()).float()
+            )
             words, mask = forward.gfdm.text(tokens[some].to(parallel.device()))[:2]
             features[some] = forward.from_latents(present, words, mask).cpu().numpy()
             if start % (REPORT_EVERY_BATCHES * ENCODE_BATCH) == 0:

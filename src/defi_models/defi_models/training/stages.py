@@ -11,7 +11,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from defi_models.models.autoencoder import Autoencoder
 from defi_models.models.defi import ForwardHalf, InverseHalf
@@ -59,6 +58,7 @@ def train_autoencoder(run: Run) -> None:
         return {"rebuilt": pictures.rebuilt(shown, model.decode(model.encode(shown)))}
 
     figures = run.train("autoencoder", model, loss, drawn)
+    model = parallel.gathered(model, lambda: Autoencoder(model.config))
     with torch.no_grad():
         latents = model.moments(fixed.to(parallel.device()))[0]
         model.latent_scale.copy_(1.0 / latents.std())
@@ -120,27 +120,24 @@ class GidmStage(nn.Module):
 
     @torch.no_grad()
     def restart(self, patches: Tensor, words: Tensor, mask: Tensor, *, move: bool) -> None:
-        """Moves codes that were not used onto what the encoder finds now, if `move`; begins to count anew.
-
-        Raises:
-            TrainingError: FSDP spreads the codebook over processes.
-        """
+        """Moves codes that were not used onto what the encoder finds now, if `move`; begins to count anew."""
         gidm = self.pretraining.gidm
-        codebook = gidm.vq.codebook.weight
         if move:
-            if isinstance(codebook, DTensor):
-                raise TrainingError(
-                    "gidm: got a codebook sharded by FSDP, expected it whole; train this stage with DDP"
-                )
             found = gidm.encode(self.pretraining.patch_in(patches), words, mask)[0]
             gidm.vq.restart_dead(self.usage, found.flatten(0, 1))
-            parallel.same_everywhere(codebook.data)
+            parallel.same_everywhere(gidm.vq.codebook.weight.data)
         self.last_usage.copy_(self.usage)
         self.usage.zero_()
 
 
 def train_gidm(run: Run) -> None:
-    """Stage 2: latent actions between two real frames of the first camera; no action label is read."""
+    """Stage 2: latent actions between two real frames of the first camera; no action label is read.
+
+    Raises:
+        TrainingError: FSDP is asked for.
+    """
+    if parallel.spreads():
+        raise TrainingError("gidm: got FSDP, expected DDP: this stage restarts dead codes in place, and is small")
     torch.manual_seed(run.seed)
     config = run.config
     forward = ForwardHalf(config)

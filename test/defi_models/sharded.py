@@ -1,0 +1,63 @@
+"""Work for processes among which FSDP spreads a model; a module of its own, because spawned processes import it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from tiny import WORDS, tiny_config, train_line
+
+from defi_models.datasets.frames import open_frames
+from defi_models.training import loop, parallel
+from defi_models.training.presets import STAGES, Preset, Schedule
+from defi_models.training.stages import STAGE_FUNCTIONS, Run
+
+TINY = Preset(
+    name="tiny",
+    model=lambda words: replace(
+        tiny_config(),
+        text=replace(tiny_config().text, words=words or WORDS),
+        decoder=replace(tiny_config().decoder, dropout=0.0, residual_dropout=0.0),
+    ),
+    schedules={stage: Schedule(steps=3, batch=4, learning_rate=1e-3) for stage in STAGES},
+    windows=8,
+)
+
+
+def spread_models() -> None:
+    """Makes accelerate spread models also over CPUs, where it would not by itself: it is told that they are others."""
+    plugin = FullyShardedDataParallelPlugin(fsdp_version=2)
+
+    def engine(precision: parallel.Precision = "auto", *, unused: bool = False) -> Accelerator:
+        del precision, unused
+        made = Accelerator(cpu=True)
+        AcceleratorState._shared_state["fsdp_plugin"] = plugin
+        for shared in (PartialState._shared_state, AcceleratorState._shared_state):
+            shared["distributed_type"] = DistributedType.FSDP
+        os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+        return made
+
+    parallel.engine = engine
+
+
+def work_spread(line: Path, run: Path, data: Path, stages: Sequence[str]) -> None:
+    """With models spread over processes: `train_line`, killed at its 25th step and started again; stages of a run."""
+    spread_models()
+    loop.SAVE_EVERY_S = 0.0
+    train_line(line, stop_at=25)
+    train_line(line)
+    train_stages(run, data, stages)
+
+
+def train_stages(out: Path, data: Path, stages: Sequence[str]) -> None:
+    """Trains stages of a tiny model."""
+    torch.set_num_threads(1)
+    frames = open_frames(data, ("static", "wrist"), 32)
+    for stage in stages:
+        STAGE_FUNCTIONS[stage](Run(TINY, frames, out, 0, "franka_panda", lambda _: None))
