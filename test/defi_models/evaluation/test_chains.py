@@ -48,6 +48,34 @@ def test_a_chain_ends_at_its_first_failure_and_leaves_a_video_of_it(tmp_path: Pa
     assert frame[:20].max() > 150  # with white words
 
 
+class Listening(ScriptedPolicy):
+    """Remembers what it was promised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.promised: list[ActionChunk | None] = []
+
+    def act(
+        self, imagination: Imagination, proprioception: Proprioception, promised: ActionChunk | None = None
+    ) -> ActionChunk:
+        self.promised.append(promised)
+        return super().act(imagination, proprioception)
+
+
+@pytest.mark.parametrize(("blending", "hears"), [("newest", False), ("rtc", True)])
+def test_a_policy_hears_what_the_arm_will_do_until_its_chunk_is_there(blending: str, hears: bool):
+    with World(cameras=()) as world:
+        world.reset(0, task="turn_on_led")
+        policy = Listening()
+        Rollout(world, policy, Timing(latency_s=0.15, replan_s=0.2, blending=blending)).run(
+            "turn on the led", lambda: False, 10, 10**8
+        )
+    assert policy.promised[0] is None
+    heard = [promised for promised in policy.promised if promised is not None]
+    assert bool(heard) == hears
+    assert all(len(promised.targets) == 2 for promised in heard)  # at 0 and 0.1 s: the next comes after 0.15 s
+
+
 def test_success_is_asked_for_after_every_step_of_the_policy():
     with World() as world:
         world.reset(0)

@@ -159,7 +159,9 @@ class Chains:
             facts = {"policy": args.policy, "split": args.split, "steps_per_task": args.steps}
             args.json.write_text(
                 json.dumps(
-                    score.to_mapping(args.seed) | facts | {"latency_s": args.latency_s, "replan_s": args.replan_s},
+                    score.to_mapping(args.seed)
+                    | facts
+                    | {name: getattr(args, name) for name in ("latency_s", "replan_s", "blending")},
                     indent=1,
                 )
             )

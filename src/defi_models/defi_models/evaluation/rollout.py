@@ -10,6 +10,7 @@ from defi_models.contract import NS_PER_S, ActionChunk, ConfigError, Observation
 from defi_ros.control.arm import ArmCore
 from defi_ros.control.authority import Mode
 from defi_ros.control.kinematics import Kinematics
+from defi_ros.control.promises import Promises
 from defi_ros.robot import RobotFile, load_robot
 from defi_ros.settings import with_values
 from defi_sim.description import ARM_JOINTS, TIP_FRAME, robot_description
@@ -18,6 +19,7 @@ from defi_sim.world import World
 
 ROBOT = "franka"
 CONTROL_HZ = 100.0
+BLENDING = ("newest", "ensemble", "rtc")
 
 
 @dataclass(frozen=True)
@@ -28,17 +30,20 @@ class Timing:
         latency_s: From an observation to its chunk being there [s].
         replan_s: Between observations that chunks are inferred from [s].
         timeout_s: When an attempt has failed [s].
+        blending: How overlapping chunks become one, as `control.blending` of a robot file.
     """
 
     latency_s: float = 0.15
     replan_s: float = 0.2
     timeout_s: float = 15.0
+    blending: str = "newest"
 
 
 def add_timing_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options that `timing_of` reads."""
     parser.add_argument("--latency-s", type=float, default=Timing().latency_s, help="from observation to chunk [s]")
     parser.add_argument("--replan-s", type=float, default=Timing().replan_s, help="between chunks [s]")
+    parser.add_argument("--blending", default=Timing().blending, choices=BLENDING, help="of overlapping chunks")
 
 
 def timing_of(args: argparse.Namespace, timeout_s: float = Timing().timeout_s) -> Timing:
@@ -51,7 +56,7 @@ def timing_of(args: argparse.Namespace, timeout_s: float = Timing().timeout_s) -
         raise ConfigError(
             f"got --latency-s {args.latency_s} and --replan-s {args.replan_s}, expected 0 or more and more than 0"
         )
-    return Timing(args.latency_s, args.replan_s, timeout_s)
+    return Timing(args.latency_s, args.replan_s, timeout_s, args.blending)
 
 
 @dataclass(frozen=True)
@@ -77,11 +82,15 @@ class SimulatedArm:
     Args:
         world: The simulator, reset.
         robot: The robot file whose limits and rates hold.
+
+    Attributes:
+        executing_ns: Observation time of the chunk in execution [ns]; 0 for none.
     """
 
     def __init__(self, world: World, robot: RobotFile) -> None:
         kinematics = Kinematics(robot_description(), ARM_JOINTS, TIP_FRAME)
         self._world = world
+        self.executing_ns = 0
         self._core = ArmCore(robot.spec, robot.control, robot.gripper, kinematics)
         self.period_ns = round(NS_PER_S / robot.control.rate_hz)
         self._steps = round(self.period_ns / NS_PER_S / world.TIMESTEP_S)
@@ -106,6 +115,7 @@ class SimulatedArm:
         for chunk in chunks:
             self._core.on_chunk(chunk, now_ns)
         command = self._core.tick(now_ns)
+        self.executing_ns = 0 if self.held else command.chunk_stamp_ns
         if command.positions is not None:
             self._world.command_joints(command.positions)
         if command.gripper_goal is not None:
@@ -123,8 +133,10 @@ class Rollout:
     """
 
     def __init__(self, world: World, policy: Policy, timing: Timing) -> None:
-        robot = with_values(load_robot(ROBOT), {"control.rate_hz": CONTROL_HZ}, "evaluation")
+        changed = {"control.rate_hz": CONTROL_HZ, "control.blending": timing.blending}
+        robot = with_values(load_robot(ROBOT), changed, "evaluation")
         self._world, self._policy, self._timing = world, policy, timing
+        self._promises = Promises(robot.control.lookahead_s) if timing.blending == "rtc" else None
         self._arm = SimulatedArm(world, robot)
         self._tick = 0
         self._coming: list[tuple[int, ActionChunk]] = []
@@ -162,13 +174,23 @@ class Rollout:
                 now_ns = self._tick * period_ns
                 if now_ns >= next_plan_ns:
                     next_plan_ns = now_ns + round(self._timing.replan_s * NS_PER_S)
-                    chunk = think(self._world, self._policy, instruction, now_ns)
-                    self._coming.append((now_ns + round(self._timing.latency_s * NS_PER_S), chunk))
+                    self._coming.append(self._infer(instruction, now_ns))
                 self._arm.tick(now_ns, [chunk for due_ns, chunk in self._coming if due_ns <= now_ns])
                 self._coming = [one for one in self._coming if one[0] > now_ns]
             if done():
                 return step
         return None
+
+    def _infer(self, instruction: str, now_ns: int) -> tuple[int, ActionChunk]:
+        """When the chunk of an observation made now will be there [ns], and the chunk."""
+        due_ns, promised = now_ns + round(self._timing.latency_s * NS_PER_S), None
+        if self._promises is not None:
+            self._promises.executing(self._arm.executing_ns)
+            promised = self._promises.at(now_ns, self._policy.spec.step_ns, self._policy.spec.chunk_steps)
+        chunk = think(self._world, self._policy, instruction, now_ns, promised)
+        if self._promises is not None:
+            self._promises.note(chunk, due_ns)
+        return due_ns, chunk
 
 
 def attempt(
@@ -193,10 +215,12 @@ def attempt(
     return Attempt(task, seed, took is not None, timing.timeout_s if took is None else took / CONTROL_HZ)
 
 
-def think(world: World, policy: Policy, instruction: str, now_ns: int) -> ActionChunk:
-    """The chunk a policy infers from what the world shows now."""
+def think(
+    world: World, policy: Policy, instruction: str, now_ns: int, promised: ActionChunk | None = None
+) -> ActionChunk:
+    """The chunk a policy infers from what the world shows now, and from what the arm will carry out whatever comes."""
     scene = world.scene().to_mapping() if policy.spec.needs_scene else None
     images = {} if policy.spec.needs_scene else {name: world.render(name) for name in policy.spec.cameras}
     imagination = policy.imagine(Observation(now_ns, images, instruction, scene))
     gripper = min(max(world.gripper_opening(), 0.0), 1.0)
-    return policy.act(imagination, Proprioception(now_ns, world.joint_positions(), world.ee_pose(), gripper))
+    return policy.act(imagination, Proprioception(now_ns, world.joint_positions(), world.ee_pose(), gripper), promised)
