@@ -9,14 +9,22 @@ import shutil
 import sys
 import tempfile
 import uuid
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 
 from defi_ros.bringup import graph_environment
 from defi_ros.up.domain import reserved_domain
+
+# `quick` is what `make test` draws; `pytest test/defi_ros/control/test_laws.py --hypothesis-profile=laws` draws them all.
+_patient = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+settings.register_profile("quick", _patient, derandomize=True)
+settings.register_profile("laws", _patient, derandomize=False, database=None)
+settings.load_profile("quick")
 
 MARK = "DEFI_TEST_RUN"
 LEAVE_S = 5.0  # what ends by itself after the last test gets this long
@@ -114,3 +122,46 @@ def _command(process: psutil.Process) -> list[str]:
 def repository() -> Path:
     """The root folder of the repository."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def description_of() -> Callable[[str], str]:
+    """The URDF of a shipped robot: from example-robot-data, or made here from published kinematics."""
+    from defi_sim.description import panda_directory
+
+    robots = panda_directory().parent
+    panda = (panda_directory() / "urdf" / "panda.urdf").read_text(encoding="utf-8")
+    texts = {
+        "franka": panda,
+        "panda": panda,
+        "fr3": panda.replace("panda_", "fr3_"),  # the same geometry; its limits are those of the older arm
+        "ur5e": (robots / "ur_description" / "urdf" / "ur5_robot.urdf").read_text(encoding="utf-8"),
+        "so101": (robots / "so_arm_description" / "urdf" / "so101.urdf").read_text(encoding="utf-8"),
+        "xarm7": _xarm7(),
+    }
+    return texts.__getitem__
+
+
+def _xarm7() -> str:
+    """The kinematics of xarm_description, config/kinematics/default/xarm7_default_kinematics.yaml."""
+    half_turn = 1.5707963
+    origins = (
+        (0.0, 0.0, 0.267, 0.0),
+        (0.0, 0.0, 0.0, -half_turn),
+        (0.0, -0.293, 0.0, half_turn),
+        (0.0525, 0.0, 0.0, half_turn),
+        (0.0775, -0.3425, 0.0, half_turn),
+        (0.0, 0.0, 0.0, half_turn),
+        (0.076, 0.097, 0.0, -half_turn),
+    )
+    links = ["link_base", *(f"link{number}" for number in range(1, 8)), "link_tcp"]
+    joints = [
+        f'<joint name="joint{number}" type="revolute"><parent link="{links[number - 1]}"/><child link="{links[number]}"/>'
+        f'<origin xyz="{x} {y} {z}" rpy="{roll} 0 0"/><axis xyz="0 0 1"/>'
+        '<limit lower="-6.2832" upper="6.2832" velocity="3.14" effort="50"/></joint>'
+        for number, (x, y, z, roll) in enumerate(origins, start=1)
+    ]
+    joints.append(
+        '<joint name="tcp" type="fixed"><parent link="link7"/><child link="link_tcp"/><origin xyz="0 0 0.172"/></joint>'
+    )
+    return f'<robot name="xarm7">{"".join(f"<link name={name!r}/>" for name in links)}{"".join(joints)}</robot>'

@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 NAME = "defi_ros"
-NODES = ("action", "arm_bridge", "camera", "imagination", "inference", "sim", "task", "teleop")
+NODES = ("action", "arm_bridge", "camera", "imagination", "inference", "sim", "stop_guard", "task", "teleop")
 ROOT = Path("..", "..")  # launch/ and config/ lie beside src/, where people look for them
 
 

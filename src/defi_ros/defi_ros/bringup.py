@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from defi_models.contract import ConfigError
 from defi_ros.robot import RobotFile
+from defi_ros.sections import NO_POLICY
 
 ParameterValue = bool | int | float | str
 IMAGINATION, ACTION, COMPOSED = "imagination_node", "action_node", "inference_node"
@@ -119,8 +120,10 @@ def processes(robot: RobotFile, options: BringupOptions) -> list[Process]:
     if not robot.cameras:
         raise ConfigError(f"robot {robot.name!r}: got no cameras, expected at least one under `cameras:`")
     bodies = [_sim(robot, options)] if options.sim else _cameras(robot, options)
-    rest = [_process(robot, options, module) for module in ("arm_bridge_node", "task_node")]
-    return [*_inference(robot, options), *bodies, *rest]
+    inference = [] if (options.policy or robot.policy.path) == NO_POLICY else _inference(robot, options)
+    guards = ("stop_guard_node",) if robot.driver.kind == "forward_velocity" else ()
+    rest = [_process(robot, options, module) for module in (*guards, "arm_bridge_node", "task_node")]
+    return [*inference, *bodies, *rest]
 
 
 def _inference(robot: RobotFile, options: BringupOptions) -> list[Process]:

@@ -95,11 +95,11 @@ class EmulatedUr:
         self._safety = node.say(f"{prefix}safety_mode", SafetyMode, qos.LATCHED)
         dashboard = f"{names.recovery_prefix}dashboard_client/"
         answers: dict[str, Callable[[UrStatus], bool]] = {
-            f"{dashboard}unlock_protective_stop": UrStatus.unlock_protective_stop,
-            f"{dashboard}power_on": UrStatus.power_on,
-            f"{dashboard}brake_release": UrStatus.brake_release,
-            f"{dashboard}play": UrStatus.start_program,
-            f"{prefix}resend_robot_program": UrStatus.start_program,
+            f"{dashboard}unlock_protective_stop": lambda ur: ur.unlock_protective_stop(),
+            f"{dashboard}power_on": lambda ur: ur.power_on(),
+            f"{dashboard}brake_release": lambda ur: ur.brake_release(),
+            f"{dashboard}play": lambda ur: ur.start_program(),
+            f"{prefix}resend_robot_program": lambda ur: ur.start_program(),
         }
         for name, act in answers.items():
             node.offer(name, Trigger, lambda _, response, name=name, act=act: self._answer(name, act, response))

@@ -44,9 +44,11 @@ class OwningNode(LifecycleNode):
         self._owned.append(lambda: self.destroy_lifecycle_publisher(publisher))
         return publisher
 
-    def hear(self, topic: str, message_type: type, callback: Callable[[Any], None], profile: QoSProfile) -> Any:
-        """A subscription; `callback` copies in and returns."""
-        subscription = self.create_subscription(message_type, topic, callback, profile)
+    def hear(
+        self, topic: str, message_type: type, callback: Callable[[Any], None], profile: QoSProfile, *, raw: bool = False
+    ) -> Any:
+        """A subscription; `callback` copies in and returns. With `raw` it gets the bytes, for what comes too often."""
+        subscription = self.create_subscription(message_type, topic, callback, profile, raw=raw)
         self._owned.append(lambda: self.destroy_subscription(subscription))
         return subscription
 

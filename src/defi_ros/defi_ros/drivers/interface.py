@@ -24,8 +24,10 @@ class Speaker(Protocol):
         """A publisher that is silent while the node is inactive."""
         ...
 
-    def hear(self, topic: str, message_type: type, callback: Callable[[Any], None], profile: QoSProfile) -> Any:
-        """A subscription."""
+    def hear(
+        self, topic: str, message_type: type, callback: Callable[[Any], None], profile: QoSProfile, *, raw: bool = False
+    ) -> Any:
+        """A subscription; with `raw` its callback gets bytes."""
         ...
 
     def watch(self, topic: str, changed: Callable[[bool], None]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
 
 from defi_models.inference import load
 from defi_msgs.msg import ActionChunk as ActionChunkMsg
@@ -26,10 +27,12 @@ from defi_ros.control.authority import Mode
 from defi_ros.control.kinematics import Kinematics
 from defi_ros.control.preflight import check_policy_fits_robot
 from defi_ros.drivers import make_arm_driver, make_gripper_driver
-from defi_ros.drivers.interface import DriverError, check_sole_publisher
+from defi_ros.drivers.robot_status import make_robot_status
 from defi_ros.nodes.action_stage import wait_for_description, wait_for_joints
+from defi_ros.nodes.arm_guard import ArmGuard
 from defi_ros.nodes.arm_inbox import ArmInbox
 from defi_ros.nodes.arm_report import ArmReport
+from defi_ros.sections import NO_POLICY
 
 REPORT_PERIOD_S = 0.02
 REST_TIMEOUT_S = 0.6  # from any speed within the limits of the robot file the arm is at rest within 0.4 s
@@ -45,14 +48,15 @@ class ArmBridgeNode(DefiNode):
     """
 
     NAME = "arm_bridge_node"
-    SECTIONS = ("control", "driver", "gripper", "joints", "workspace")
+    SECTIONS = ("control", "driver", "gripper", "interlock", "joints", "workspace")
 
     def configure(self) -> None:
         """Checks policy and robot against each other, then waits for the robot; nothing is commanded."""
         robot = self._robot = self.robot_file()
         spec = robot.spec
         rate_hz = robot.control.rate_hz
-        check_policy_fits_robot(load.read_spec(robot.policy.path), spec, rate_hz=rate_hz)
+        if robot.policy.path != NO_POLICY:
+            check_policy_fits_robot(load.read_spec(robot.policy.path), spec, rate_hz=rate_hz)
         kinematics = Kinematics(wait_for_description(self), spec.joint_names, spec.tip_frame, spec.limits)
         wait_for_joints(self, JointReader(spec.joint_names, robot.gripper))
         self._check_no_other_bridge()
@@ -63,9 +67,13 @@ class ArmBridgeNode(DefiNode):
         self._gripper = make_gripper_driver(self, robot.gripper)
         if self._gripper is not None:
             self.own(self._gripper.destroy)
+        self._status = make_robot_status(self, robot.interlock)
+        if self._status is not None:
+            self._status.listen(self.wait_to_hear, self.start_timeout_s)
         self._report = ArmReport(spec.joint_names, robot.driver.base_frame)
         reader = JointReader(spec.joint_names, robot.gripper)
         self._inbox = ArmInbox(self._core, reader, self.health, robot.driver.base_frame, spec.tip_frame)
+        self._guard = ArmGuard(self, self._core, self._inbox, self._driver, self._gripper, self._status)
         self._pacer = Pacer(rate_hz)
         self._last: ArmCommand | None = None
         self._gripper_goal: float | None = None
@@ -93,12 +101,14 @@ class ArmBridgeNode(DefiNode):
         for role in POLICY_ROLES:
             self.watch(f"{role}/alive", lambda alive, role=role: inbox.on_alive(role, alive))
         self.offer("set_authority", SetAuthority, self._on_set_authority)
+        self.offer("recover", Trigger, self._guard.recover)
         self.every(REPORT_PERIOD_S, self._say_state)
         self.every(REPORT_PERIOD_S, self._send_gripper)
+        self.every(REPORT_PERIOD_S, self._look)
 
     def activate(self) -> None:
         """Starts the control loop, unless somebody else commands the arm already."""
-        check_sole_publisher(self, self._driver.topics)
+        self._guard.check_topics()
         if self._robot.control.start_mode == Mode.POLICY.name:
             self._inbox.put(lambda now_ns: self._start_with_policy())
         if self.owns_process:
@@ -159,6 +169,9 @@ class ArmBridgeNode(DefiNode):
     # The spinning thread ---------------------------------------------------------------------------------------------
 
     def _on_set_authority(self, request: Any, response: Any) -> Any:
+        if request.mode == Mode.POLICY and self._robot.policy.path == NO_POLICY:
+            response.reason = f"POLICY refused: robot {self._robot.name!r} has no policy; people alone move it"
+            return response
         response.granted, response.reason = self._inbox.ask(request, ticking=self.state == "active")
         return response
 
@@ -183,8 +196,12 @@ class ArmBridgeNode(DefiNode):
             self._gripper.command(goal)
         self.health.trouble("gripper", self._gripper.poll())
 
+    def _look(self) -> None:
+        if self.state == "active":
+            self._guard.look()
+
     def describe(self) -> None:
-        """Shows mode, jitter and whether somebody else commands the arm."""
+        """Shows mode and jitter."""
         command = self._last if self.state == "active" else None
         if command is None:
             return
@@ -197,14 +214,6 @@ class ArmBridgeNode(DefiNode):
             jitter_ms_max=f"{lateness.max_ms:.2f}",
             limit_violations=self._core.limit_violations,
         )
-        try:
-            check_sole_publisher(self, self._driver.topics)
-        except DriverError as error:
-            reason = str(error)
-            self.health.trouble("command topic", reason)
-            self._inbox.put(lambda now_ns: self._core.authority.hold(reason, now_ns))
-        else:
-            self.health.trouble("command topic", None)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from defi_models.contract import DefiError
 from defi_models.inference.graphs import why_not_exported
 from defi_models.inference.load import SCRIPTED, resolve
+from defi_ros.sections import NO_POLICY
 from defi_ros.up.graph import Graph
 from defi_ros.up.interruption import InterruptedByPersonError, Interruption
 from defi_ros.up.report import Report, check_writable, write_json
@@ -48,7 +49,7 @@ class Up:
         try:
             request = checked(args)
             _write_graphs(request)
-            report.robot, report.policy = request.robot.name, request.policy.name
+            report.robot, report.policy = request.robot.name, request.policy and request.policy.name
             with Interruption() as interruption, surroundings(sim=request.options.sim) as run_folder:
                 return _run(request, run_folder, report, interruption)
         except DefiError as error:
@@ -63,7 +64,7 @@ class Up:
 def _write_graphs(request: Request) -> None:
     """Exports a policy that onnxruntime shall run and that was not exported yet: once, before anything is started."""
     settings, path = request.robot.policy, request.options.policy or request.robot.policy.path
-    if settings.backend != "onnx" or path == SCRIPTED:
+    if settings.backend != "onnx" or path in (SCRIPTED, NO_POLICY):
         return
     checkpoint = resolve(path)
     if (reason := why_not_exported(checkpoint)) is None:
@@ -79,8 +80,9 @@ def _run(request: Request, run_folder: Path, report: Report, interruption: Inter
     view = PlainView(sys.stdout) if request.headless else open_view(sys.stdout)
     graph = Graph(request.processes, run_folder, view, report, interruption)
     started, reason = False, "failed"
+    policy = f"policy {request.policy.name}" if request.policy else "no policy"
     view.note(
-        f"{request.robot.name} with policy {request.policy.name}: starting {len(request.processes)} processes, "
+        f"{request.robot.name} with {policy}: starting {len(request.processes)} processes, "
         f"ROS_DOMAIN_ID={os.environ.get('ROS_DOMAIN_ID', '0')}, logs in {run_folder}"
     )
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from defi_models.contract import ConfigError, PolicySpec, TaskError
 from defi_ros.bringup import BringupOptions, Process, processes
 from defi_ros.robot import RobotFile, load_robot
+from defi_ros.sections import NO_POLICY
 from defi_ros.up.report import check_writable
 
 TIMEOUT_S = 30.0
@@ -22,7 +23,7 @@ class Request:
 
     Attributes:
         robot: The robot file.
-        policy: What its policy needs and gives.
+        policy: What its policy needs and gives; None where people alone move the arm.
         options: How the graph is started.
         processes: The graph.
         instructions: Tasks to run one after the other; none: run until stopped.
@@ -33,7 +34,7 @@ class Request:
     """
 
     robot: RobotFile
-    policy: PolicySpec
+    policy: PolicySpec | None
     options: BringupOptions
     processes: tuple[Process, ...]
     instructions: tuple[str, ...] = ()
@@ -79,6 +80,11 @@ def checked(args: argparse.Namespace) -> Request:
     robot = load_robot(options.robot)
     policy = _checked_policy(robot, options)
     instructions = tuple(args.task) or (DEMO_TASKS if args.demo else ())
+    if instructions and policy is None:
+        raise ConfigError(
+            f"--task: got {instructions[0]!r} for robot {robot.name!r}, whose policy.path is {NO_POLICY!r}; expected a "
+            "policy to do it. Give one with --policy, or in the robot file."
+        )
     return Request(
         robot=robot,
         policy=policy,
@@ -92,11 +98,14 @@ def checked(args: argparse.Namespace) -> Request:
     )
 
 
-def _checked_policy(robot: RobotFile, options: BringupOptions) -> PolicySpec:
+def _checked_policy(robot: RobotFile, options: BringupOptions) -> PolicySpec | None:
+    path = options.policy or robot.policy.path
+    if path == NO_POLICY:
+        return None
     from defi_models.inference.load import read_spec
     from defi_ros.control.preflight import check_policy_fits_robot
 
-    spec = read_spec(options.policy or robot.policy.path)
+    spec = read_spec(path)
     check_policy_fits_robot(spec, robot.spec, rate_hz=robot.control.rate_hz, simulated=options.sim)
     return spec
 

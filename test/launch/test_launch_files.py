@@ -1,4 +1,4 @@
-"""The launch file starts what `defi up` starts. Needs ROS 2's launch, which is not on PyPI: skipped by name without."""
+"""Each launch file starts what `defi up` starts. Needs ROS 2's launch, which is not on PyPI: skipped by name without."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("launch_ros", reason="ROS 2's `launch_ros` is not installed (it is not on PyPI)")
+pytest.importorskip("launch.actions", reason="ROS 2's `launch` is not installed (it is not on PyPI)")
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from launch.actions import IncludeLaunchDescription, RegisterEventHandler
 from launch.event_handlers import OnProcessExit
 from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -25,24 +26,41 @@ from rclpy.node import Node
 from defi_msgs.msg import ControlState
 from defi_ros.bridge import qos
 from defi_ros.bringup import BringupOptions, processes
-from defi_ros.robot import load_robot
+from defi_ros.robot import available_robots, load_robot
 from defi_ros.up.surroundings import surroundings
 from launch import LaunchContext, LaunchDescription, LaunchService  # pyright: ignore[reportAttributeAccessIssue]
 
-FILE = Path(__file__).resolve().parents[2] / "launch" / "franka.launch.py"
+FOLDER = Path(__file__).resolve().parents[2] / "launch"
 UP_WITHIN_S = 60.0
 
 
-def actions(**given):
-    specification = importlib.util.spec_from_file_location("franka_launch", FILE)
+def described(robot):
+    """The launch description of a robot's own launch file."""
+    specification = importlib.util.spec_from_file_location(f"{robot}_launch", FOLDER / f"{robot}.launch.py")
     assert specification and specification.loader
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
+    return module.generate_launch_description()
+
+
+def actions(robot="franka", **given):
+    """Name -> command line of every process that a launch file starts."""
     context = LaunchContext()
-    context.launch_configurations.update({name: default for name, (default, _) in module.ARGUMENTS.items()} | given)
+    *declared, opaque = described(robot).entities
+    defaults = {argument.name: perform_substitutions(context, argument.default_value) for argument in declared}
+    context.launch_configurations.update(defaults | given)
     return {
         perform_substitutions(context, action.name): [perform_substitutions(context, part) for part in action.cmd]
-        for action in module.start(context)
+        for action in opaque.execute(context)
+    }
+
+
+@pytest.mark.parametrize("robot", available_robots())
+def test_a_launch_file_starts_the_processes_of_its_robot(robot):
+    launched = actions(robot)
+    wanted = processes(load_robot(robot), BringupOptions(robot))
+    assert {name: command[3:] for name, command in launched.items()} == {
+        process.name: process.command(sys.executable) for process in wanted
     }
 
 
@@ -74,7 +92,8 @@ async def launch_until_heard():
     """The first control_state that comes with joints, and the exit codes after the shutdown that follows it."""
     exits: dict[str, int] = {}
     included = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(str(FILE)), launch_arguments={"sim": "true", "policy": "scripted"}.items()
+        PythonLaunchDescriptionSource(str(FOLDER / "franka.launch.py")),
+        launch_arguments={"sim": "true", "policy": "scripted"}.items(),
     )
     note = OnProcessExit(
         on_exit=lambda event, _: exits.update({event.process_name.rpartition("-")[0]: event.returncode})
@@ -82,21 +101,30 @@ async def launch_until_heard():
     service = LaunchService(noninteractive=True)
     service.include_launch_description(LaunchDescription([RegisterEventHandler(note), included]))
     running = asyncio.create_task(service.run_async())
-    heard = await first_control_state()
+    heard = await control_state_once_all_are_active()
     await asyncio.to_thread(service.shutdown)
     await asyncio.wait_for(running, 20.0)
     return heard, exits
 
 
-async def first_control_state():
-    context, heard = Context(), []
+async def control_state_once_all_are_active():
+    """The newest control_state with joints once every node says that it is active: earlier ones still import."""
+    context, heard, active = Context(), [], set()
     rclpy.init(args=[], context=context, domain_id=int(os.environ["ROS_DOMAIN_ID"]))
     node = Node("observer", context=context)
     node.create_subscription(ControlState, "control_state", heard.append, qos.STREAM)
+
+    def note(message):
+        for status in message.status:
+            if {value.key: value.value for value in status.values}.get("state") == "active":
+                active.add(status.name)
+
+    node.create_subscription(DiagnosticArray, "/diagnostics", note, qos.EVENTS)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
+    wanted = {process.name for process in processes(load_robot("franka"), BringupOptions("franka", sim=True))}
     end_s = time.monotonic() + UP_WITHIN_S
-    while not any(message.joint_names for message in heard) and time.monotonic() < end_s:
+    while not (wanted <= active and any(message.joint_names for message in heard)) and time.monotonic() < end_s:
         executor.spin_once(timeout_sec=0.0)
         await asyncio.sleep(0.02)
     node.destroy_node()

@@ -1,0 +1,121 @@
+"""What may keep the arm bridge from commanding: the robot itself, its controller, a second publisher; and the way back."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from rclpy.task import Future
+
+from defi_models.contract import DefiError
+from defi_ros.bridge.caller import Caller
+from defi_ros.bridge.lifecycle import DefiNode
+from defi_ros.control.arm import ROBOT, ArmCore
+from defi_ros.drivers import ArmDriver, GripperDriver
+from defi_ros.drivers.interface import DriverError, check_sole_publisher
+from defi_ros.drivers.robot_status import RobotStatus
+from defi_ros.nodes.arm_inbox import ArmInbox
+
+LOOK_EVERY = 10  # looks at the robot for one at the graph, which costs a tenth of a millisecond
+RECOVERY = "recovery"
+
+
+class ArmGuard:
+    """Looks a few times a second, tells the core what stands in the way, and runs the recovery in a thread of its own.
+
+    All methods belong to the thread that spins the node, except where said.
+
+    Args:
+        node: Owns the threads.
+        core: Is told of faults, inside the inbox alone.
+        inbox: The way into the tick thread.
+        driver: Of the arm.
+        gripper: Of the gripper, or None.
+        status: What the robot says of itself, or None.
+    """
+
+    def __init__(
+        self,
+        node: DefiNode,
+        core: ArmCore,
+        inbox: ArmInbox,
+        driver: ArmDriver,
+        gripper: GripperDriver | None,
+        status: RobotStatus | None,
+    ) -> None:
+        self._node, self._core, self._inbox = node, core, inbox
+        self._driver, self._status = driver, status
+        self._topics = driver.topics + (() if gripper is None else gripper.topics)
+        self._faults: dict[str, str] = {}
+        self._looks = 0
+        self._recovering = False
+
+    def check_topics(self) -> None:
+        """Refuses to begin beside another commander.
+
+        Raises:
+            DriverError: names it.
+        """
+        check_sole_publisher(self._node, self._topics)
+
+    def look(self) -> None:
+        """Tells the core what began or ended to stand in the way."""
+        if self._status is not None:
+            self._note(ROBOT, self._status.fault(), follows_nobody=self._status.follows_nobody())
+        self._looks += 1
+        if self._looks % LOOK_EVERY:
+            return
+        self._note("controller", self._driver.poll())
+        try:
+            self.check_topics()
+        except DriverError as error:
+            self._note("command topic", str(error))
+        else:
+            self._note("command topic", None)
+
+    def _note(self, subject: str, fault: str | None, *, follows_nobody: bool = False) -> None:
+        if fault == self._faults.get(subject):
+            return
+        if fault is None:
+            del self._faults[subject]
+        else:
+            self._faults[subject] = fault
+        self._node.health.trouble(subject, fault)
+        self._inbox.put(lambda now_ns: self._core.on_fault(subject, fault, now_ns, follows_nobody=follows_nobody))
+
+    # The way back ----------------------------------------------------------------------------------------------------
+
+    async def recover(self, request: Any, response: Any) -> Any:
+        """The service `recover`: the arm is STOPPED, the robot brought back; a reset of STOPPED is asked for apart."""
+        del request
+        if self._recovering or self._node.state != "active":
+            response.message = "recovery: one runs already" if self._recovering else "the arm bridge is not active"
+            return response
+        self._recovering = True
+        done: Future[tuple[bool, str]] = Future(executor=self._node.executor)
+        self._inbox.put(lambda now_ns: self._core.on_fault(RECOVERY, "a recovery runs", now_ns))
+        self._node.start_worker(RECOVERY, lambda stop: done.set_result(self._try_recover(stop)))
+        outcome = await done
+        response.success, response.message = outcome
+        self._inbox.put(lambda now_ns: self._core.on_fault(RECOVERY, None, now_ns))
+        self.look()  # so that a reset asked for on this answer finds the robot ready
+        self._recovering = False
+        return response
+
+    def _try_recover(self, stop: threading.Event) -> tuple[bool, str]:
+        """Takes the steps; in the thread of the recovery. Returns whether they succeeded, and what to say."""
+        steps: list[str] = []
+
+        def told(step: str) -> None:
+            steps.append(step)
+            self._node.get_logger().info(f"recovery: {step}")
+
+        try:
+            with Caller(self._node, stop) as call:
+                if self._status is not None:
+                    self._status.recover(call, told)
+                self._driver.prepare(call, self._node.start_timeout_s)
+        except DefiError as error:
+            taken = f" after {', '.join(steps)}" if steps else ""
+            return False, f"{error}{taken}"
+        return True, f"recovered by {', '.join(steps) or 'nothing: no step was due'}; a reset lets the arm move again"
