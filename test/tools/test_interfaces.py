@@ -47,6 +47,36 @@ def test_compatible_actions_have_the_constants_of_the_originals():
     assert (result.SUCCESSFUL, result.INVALID_GOAL, result.GOAL_TOLERANCE_VIOLATED) == (0, -1, -5)
 
 
+@pytest.mark.ros
+def test_compatible_robot_messages_agree_with_the_numbers_of_the_control_core():
+    from franka_msgs.msg import FrankaRobotState
+    from ur_dashboard_msgs.msg import RobotMode, SafetyMode
+
+    from defi_ros.control.interlock import FrankaMode, UrMode, UrSafety
+
+    assert {name: getattr(FrankaRobotState, f"ROBOT_MODE_{name}") for name in FrankaMode.__members__} == dict(
+        FrankaMode.__members__
+    )
+    assert {name: getattr(RobotMode, name) for name in UrMode.__members__} == dict(UrMode.__members__)
+    assert {name: getattr(SafetyMode, name) for name in UrSafety.__members__} == dict(UrSafety.__members__)
+
+
+# RIHS01 hashes that the originals' own packages generate: equal hashes are equal names, fields and order.
+ORIGINAL_HASHES = {
+    "moveit_msgs/srv/ServoCommandType": "2065f4daf271249330596d344ecd48f5c2d2a52e3b21b1fc56d99c52b8eeae22",
+    "ur_dashboard_msgs/msg/SafetyMode": "9eb2716e6905f06e4eb60af26712660486e909026aa89c553dd633f1fb22f592",
+}
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("name", ORIGINAL_HASHES)
+def test_compatible_types_hash_like_the_originals(name):
+    prefixes = [Path(prefix) for prefix in os.environ["AMENT_PREFIX_PATH"].split(os.pathsep)]
+    file = next(path for prefix in prefixes if (path := prefix / "share" / f"{name}.json").is_file())
+    hashes = {entry["type_name"]: entry["hash_string"] for entry in json.loads(file.read_text())["type_hashes"]}
+    assert hashes[name] == f"RIHS01_{ORIGINAL_HASHES[name]}"
+
+
 def test_wheels_take_the_include_paths_of_this_environment_and_once(tmp_path):
     file = tmp_path / "share" / "x" / "cmake" / "export.cmake"
     file.parent.mkdir(parents=True)
@@ -62,12 +92,10 @@ def test_an_installed_interface_package_is_never_shadowed(monkeypatch, tmp_path)
     (tmp_path / "control_msgs" / "__init__.py").write_text("")
     (tmp_path / "control_msgs" / "action.py").write_text("")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert interfaces.packages_to_build("kilted") == ["src/defi_msgs", "src/compat_msgs/tf2_msgs"]
-    assert interfaces.packages_to_build(None) == [
-        "src/defi_msgs",
-        "src/compat_msgs/control_msgs",
-        "src/compat_msgs/tf2_msgs",
-    ]
+    needed = sorted(path.name for path in (ROOT / "src" / "compat_msgs").glob("*_msgs"))
+    here = [name for name in needed if name != "control_msgs"]
+    assert interfaces.packages_to_build("kilted") == ["src/defi_msgs", *(f"src/compat_msgs/{name}" for name in here)]
+    assert interfaces.packages_to_build(None) == ["src/defi_msgs", *(f"src/compat_msgs/{name}" for name in needed)]
 
 
 def test_a_plain_colcon_build_leaves_the_compatible_packages_out():
