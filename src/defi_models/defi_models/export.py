@@ -178,7 +178,8 @@ def write_graph(network: Network, path: Path) -> None:
     """Writes one network as an ONNX graph, weights included."""
     import torch
 
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    for name in ("torch.onnx", "onnxscript"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # below are remarks on their own work
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own internals
         torch.onnx.export(
