@@ -56,7 +56,7 @@ def test_settings_without_episodes_and_unknown_kinds_are_refused():
 
 def test_a_delta_leads_from_one_pose_to_the_other_about_the_axes_of_the_base():
     rng = np.random.default_rng(0)
-    since, target = (np.concatenate([rng.normal(size=3), Rotation.random(rng=k).as_quat()]) for k in (1, 2))
+    since, target = (np.concatenate([rng.normal(size=3), Rotation.random(rng=rng).as_quat()]) for _ in range(2))
     delta = delta_action(target, since)
     np.testing.assert_allclose(since[:3] + delta[:3], target[:3])
     reached = Rotation.from_rotvec(delta[3:]) * Rotation.from_quat(since[3:])

@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from defi_models.contract import ConfigError
 from defi_models.datasets.inspecting import INSPECTING, add_encode, add_info
@@ -94,7 +95,8 @@ def _simulated(args: argparse.Namespace, progress: Progress) -> tuple[int, int]:
     chosen = {task.name for task in chosen_tasks(args.tasks)}
     if args.in_a_row < 1:
         raise ConfigError(f"--in-a-row: got {args.in_a_row}, expected at least 1")
-    options = {name: getattr(args, name) for name in ("seed", "jobs", "rate_hz", "noise_m")} | {"progress": progress}
+    options: dict[str, Any] = {name: getattr(args, name) for name in ("seed", "jobs", "rate_hz", "noise_m")}
+    options["progress"] = progress
     if args.in_a_row > 1:
         plays = -(-args.episodes // args.in_a_row)
         first = [name for name in FIRST_TASKS if name in chosen]
@@ -112,5 +114,6 @@ def _metaworld(args: argparse.Namespace, progress: Progress) -> tuple[int, int]:
     unknown = sorted(set(args.tasks or ()) - set(known))
     if unknown:
         raise ConfigError(f"--tasks: got {unknown}, expected names among {sorted(known)}")
-    options = {name: getattr(args, name) for name in ("seed", "jobs", "noise")} | {"progress": progress}
+    options: dict[str, Any] = {name: getattr(args, name) for name in ("seed", "jobs", "noise")}
+    options["progress"] = progress
     return collect(args.out, args.tasks or list(SENTENCES), args.episodes, **options)
