@@ -271,3 +271,26 @@ def test_velocity_is_the_derivative_of_position(start, end, part):
     np.testing.assert_allclose(slope, now.velocities, atol=1e-4)
     bend = (after.velocities - before.velocities) / (2 * step_ns / 1e9)
     np.testing.assert_allclose(bend, now.accelerations, atol=1e-3)
+
+
+def test_cancelling_may_brake_instead():
+    made = controller(decelerate_on_cancel=True, max_deceleration_on_cancel=2.0)
+    made.command(goal(point(1000, [1.0, 0.0]), goal_id="g"), NOW)
+    follow(made, 500)
+    speed = made.desired.velocities[0]
+    at = made.desired.positions[0]
+    made.cancel("g", np.zeros(2), NOW + 500 * MS)
+    rest = follow(made, 1500, start_ms=500)
+    assert rest[0] == pytest.approx(at + speed**2 / (2 * 2.0), abs=2e-3)
+    assert not made.desired.velocities.any()
+    assert made.take_results()[0].outcome == "canceled"
+
+
+def test_the_state_at_a_time_can_be_asked_for():
+    made = controller()
+    assert made.query(NOW) is None
+    made.command(goal(point(100, [1.0, 0.0])), NOW)
+    follow(made, 10)
+    asked = made.query(NOW + 50 * MS)
+    assert asked is not None and asked.positions[0] == pytest.approx(0.5, abs=0.05)
+    assert made.query(NOW + 200 * MS) is None

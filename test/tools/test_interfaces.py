@@ -71,7 +71,7 @@ ORIGINAL_HASHES = {
 @pytest.mark.ros
 @pytest.mark.parametrize("name", ORIGINAL_HASHES)
 def test_compatible_types_hash_like_the_originals(name):
-    prefixes = [Path(prefix) for prefix in os.environ["AMENT_PREFIX_PATH"].split(os.pathsep)]
+    prefixes = [Path(prefix) for prefix in (sys.prefix, *os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep))]
     file = next(path for prefix in prefixes if (path := prefix / "share" / f"{name}.json").is_file())
     hashes = {entry["type_name"]: entry["hash_string"] for entry in json.loads(file.read_text())["type_hashes"]}
     assert hashes[name] == f"RIHS01_{ORIGINAL_HASHES[name]}"

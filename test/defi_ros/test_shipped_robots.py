@@ -1,0 +1,121 @@
+"""The shipped robot files: explained, within what their robots can do, and startable."""
+
+import argparse
+import re
+
+import numpy as np
+import pytest
+
+from defi_models.contract import ConfigError
+from defi_ros import sections
+from defi_ros.bringup import BringupOptions, processes
+from defi_ros.control.kinematics import Kinematics
+from defi_ros.robot import available_robots, load_robot, robots_folder
+from defi_ros.settings import doc_of, unit_of
+from defi_ros.up.request import add_arguments, checked
+
+pinocchio = pytest.importorskip("pinocchio")
+
+REAL = [name for name in available_robots() if name != "franka"]
+UNITS = r"rad|rad/s|rad/s\^2|rad/s\^3|m|m/s|s|Hz|px|N|m or rad"
+
+
+def request(*words):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return checked(parser.parse_args(words))
+
+
+def test_the_robots_people_have_are_shipped():
+    assert set(available_robots()) == {"franka", "fr3", "panda", "ur5e", "xarm7", "so101"}
+
+
+@pytest.mark.parametrize("name", available_robots())
+def test_every_number_with_a_unit_says_its_unit(name):
+    units = {
+        field.name: unit_of(field)
+        for settings in vars(sections).values()
+        if hasattr(settings, "__dataclass_fields__")
+        for field in settings.__dataclass_fields__.values()
+        if doc_of(field)
+    }
+    silent = []
+    text = (robots_folder() / f"{name}.yaml").read_text()
+    shares = text[text.index("  limit_scale:") : text.index("workspace:")]  # parts of limits, without a unit
+    for line in text.replace(shares, "").splitlines():
+        found = re.match(r" +(\w+): +[-\d.\[]", line)
+        if found and units.get(found[1]) and not re.search(rf"# ({UNITS})\b", line):
+            silent.append(line)
+    assert silent == []
+
+
+@pytest.mark.parametrize("name", available_robots())
+def test_limits_name_their_source(name):
+    text = (robots_folder() / f"{name}.yaml").read_text()
+    limits = text[text.index("joints:") : text.index("limit_scale:")]
+    assert re.search(r"# .*(published|https://|\.urdf|Technical|manual)", limits)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_robot_begins_with_a_tenth_of_its_speed(name):
+    robot = load_robot(name)
+    assert robot.joints.limit_scale.velocity == 0.1
+    assert robot.control.start_mode == "HOLD" and robot.policy.path == sections.NO_POLICY
+
+
+@pytest.mark.parametrize("name", ["franka", "panda", "ur5e", "so101"])
+def test_no_limit_exceeds_that_of_the_robot_s_description(name, description_of):
+    joints = load_robot(name).joints
+    model = pinocchio.buildModelFromXML(description_of(name))
+    order = [model.joints[model.getJointId(joint)].idx_q for joint in joints.names]
+    assert (np.array(joints.lower) >= model.lowerPositionLimit[order] - 1e-4).all()
+    assert (np.array(joints.upper) <= model.upperPositionLimit[order] + 1e-4).all()
+    assert (np.array(joints.velocity) <= model.velocityLimit[order]).all()
+
+
+@pytest.mark.parametrize("name", available_robots())
+def test_home_lies_inside_the_workspace(name, description_of):
+    spec = load_robot(name).spec
+    at = Kinematics(description_of(name), spec.joint_names, spec.tip_frame, spec.limits).forward(spec.home)[:3]
+    assert (at > spec.workspace.lower).all() and (at < spec.workspace.upper).all(), at
+
+
+@pytest.mark.parametrize("name", available_robots())
+def test_the_arm_comes_to_rest_from_its_top_speed_before_the_bridge_gives_up_waiting(name):
+    from defi_ros.nodes.arm_bridge_node import REST_TIMEOUT_S
+
+    limits = load_robot(name).spec.limits
+    rest_s = limits.velocity / limits.acceleration + limits.acceleration / limits.jerk
+    assert rest_s.max() < REST_TIMEOUT_S
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_defi_up_accepts_it_and_starts_no_inference_without_a_policy(name):
+    wanted = request(name)
+    assert wanted.policy is None
+    assert [process.name for process in wanted.processes] == [
+        "camera_node_static",
+        "camera_node_wrist",
+        "arm_bridge_node",
+        "task_node",
+    ]
+
+
+def test_a_task_without_a_policy_is_refused():
+    with pytest.raises(ConfigError, match=r"--task: got 'push' for robot 'ur5e', whose policy.path is 'none'"):
+        request("ur5e", "--task", "push")
+
+
+def test_a_policy_for_another_arm_is_still_refused():
+    from defi_models.contract import PreflightError
+
+    with pytest.raises(PreflightError, match="got a policy for 'franka_panda', expected 'ur5e'"):
+        request("ur5e", "--policy", "nano")
+
+
+def test_a_velocity_controller_brings_its_guard_along(tmp_path):
+    text = (robots_folder() / "ur5e.yaml").read_text()
+    file = tmp_path / "ur5e.yaml"
+    file.write_text(text.replace("kind: forward_position ", "kind: forward_velocity ", 1))
+    names = [process.name for process in processes(load_robot(file), BringupOptions(str(file)))]
+    assert names.index("stop_guard_node") < names.index("arm_bridge_node")
