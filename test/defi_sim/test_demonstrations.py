@@ -57,6 +57,16 @@ def test_the_end_is_recorded_standing_still(world: World):
     np.testing.assert_allclose(demonstration.target_pose[-4:], demonstration.target_pose[[-1] * 4], atol=1e-9)
 
 
+def test_a_demonstration_may_end_as_soon_as_the_task_is_done(world: World):
+    whole = record(world)
+    world.reset(5, task="turn_on_lamp")
+    short = demonstrate(world, "turn_on_lamp", np.random.default_rng(5), stop_after_s=0.2)
+    steps = len(short.times_ns)
+    assert short.success
+    assert steps < len(whole.times_ns) - 5
+    np.testing.assert_array_equal(short.target_pose, whole.target_pose[:steps])
+
+
 def test_a_rate_that_does_not_divide_the_control_rate_is_refused(world: World):
     world.reset(0, task="turn_on_led")
     with pytest.raises(ConfigError, match="got 30, expected a divisor of 100"):

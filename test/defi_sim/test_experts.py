@@ -7,6 +7,7 @@ from defi_models.contract import TaskError
 from defi_sim.demonstrations import execute
 from defi_sim.experts import plan
 from defi_sim.fixture_tasks import FIXTURE_TASKS
+from defi_sim.starts import down_pose
 from defi_sim.tasks import TASKS
 from defi_sim.trajectory import GRID_S, MAX_SPEED_M_S
 from defi_sim.world import World
@@ -55,6 +56,22 @@ def test_a_held_block_is_put_down_before_a_fixture_is_used(world: World):
     name = "open_drawer" if TASKS["open_drawer"].feasible(world.scene()) else "close_drawer"
     assert attempt(world, name, 0)
     assert all("robot" not in world.scene().touching(block) for block in ("red_block", "blue_block", "pink_block"))
+
+
+@pytest.mark.parametrize("wrist_rad", [-1.9, -1.2, 0.0, 1.2, 2.5])
+def test_the_hand_never_turns_the_way_that_the_last_joint_cannot_go(world: World, wrist_rad: float):
+    # After "rotate ... right" the shortest way to the next grasp may lead over the joint's end; the arm then swung away.
+    world.reset(4, task="turn_on_led")
+    scene, position = world.scene(), np.array([0.41, -0.30, 0.03])
+    bearing = np.arctan2(position[1], position[0])
+    for seed, name in enumerate(task.name for task in TASKS.values() if task.feasible(scene)):
+        begin = down_pose(position, bearing + wrist_rad)
+        poses = plan(name, scene, begin, 0.0, np.random.default_rng(seed)).poses
+        yaw = np.unwrap(2.0 * np.arctan2(poses[:, 4], poses[:, 3]))
+        wrist = np.unwrap(yaw - np.arctan2(poses[:, 1], poses[:, 0]))
+        wrist += wrist_rad - wrist[0]
+        assert wrist.min() > -2.2, name
+        assert wrist.max() < 3.6, name
 
 
 def test_a_task_that_cannot_be_done_is_refused(world: World):

@@ -216,3 +216,13 @@ class TestScriptedPolicy(PolicyContract):
         for step in range(40):
             chunk = policy.act(policy.imagine(self.observation(policy, step * 100_000_000)), self.state())
         assert np.linalg.norm(chunk.targets[0, :3] - self.state().ee_pose[:3]) < 0.1
+
+    def test_the_plan_does_not_wait_for_an_arm_that_is_ahead(self, policy: Policy) -> None:
+        # Between chunks the arm goes on with the last one; a plan that waited for it to come back stood still for good.
+        first = policy.act(policy.imagine(self.observation(policy, 0)), self.state())
+        while np.linalg.norm(first.targets[-1, :3] - first.targets[0, :3]) < 0.1:
+            state = replace(self.state(), ee_pose=first.targets[2])
+            first = policy.act(policy.imagine(self.observation(policy, first.start_ns + 200_000_000)), state)
+        ahead = replace(self.state(), ee_pose=first.targets[-1])
+        later = policy.act(policy.imagine(self.observation(policy, first.start_ns + 200_000_000)), ahead)
+        np.testing.assert_allclose(later.targets[0], first.targets[2], atol=1e-6)
