@@ -76,7 +76,12 @@ def write_lerobot(folder: Path, lengths: tuple[int, ...] = (10, 14), rate_hz: in
                     "task_index": number % 2,
                 }
             )
-        about = {"episode_index": number, "length": length, "data/chunk_index": 0, "data/file_index": 0}
+        about: dict[str, float] = {
+            "episode_index": number,
+            "length": length,
+            "data/chunk_index": 0,
+            "data/file_index": 0,
+        }
         for key in cameras:
             about |= {f"videos/{key}/chunk_index": 0, f"videos/{key}/file_index": 0}
             about[f"videos/{key}/from_timestamp"] = float(starts[number]) / rate_hz

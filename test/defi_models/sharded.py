@@ -46,12 +46,16 @@ def spread_models() -> None:
     parallel.engine = engine
 
 
-def work_spread(line: Path, run: Path, data: Path, stages: Sequence[str]) -> None:
-    """With models spread over processes: `train_line`, killed at its 25th step and started again; stages of a run."""
+def work_together(line: Path, spread: Path, run: Path, data: Path, stages: Sequence[str]) -> None:
+    """Trains `train_line` with a copy of the model in each process, then again with models spread over processes.
+
+    The second time it is killed at its 25th step and started again; stages of a run follow.
+    """
+    train_line(line)
     spread_models()
     loop.SAVE_EVERY_S = 0.0
-    train_line(line, stop_at=25)
-    train_line(line)
+    train_line(spread, stop_at=25)
+    train_line(spread)
     train_stages(run, data, stages)
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import webdataset
 from footage import shades, write_video
 from safetensors.torch import save_file
 from tiny import halves, tiny_checkpoint, tiny_config, tiny_episodes
+from webdataset.compat import WebDataset
 
 from defi_models.cli import main
 from defi_models.contract import CheckpointError
@@ -67,7 +67,7 @@ def test_latents_read_back_are_those_of_the_pixels(tmp_path: Path, run: Path) ->
 def test_shards_are_web_datasets(tmp_path: Path, run: Path) -> None:
     made(plan_of(tiny_episodes(tmp_path / "data", count=3, samples=5), run, tmp_path / "latents", 2, {}))
     urls = [str(path) for path in sorted((tmp_path / "latents").glob("*.tar"))]
-    samples = list(webdataset.WebDataset(urls, shardshuffle=False).decode())
+    samples = list(WebDataset(urls, shardshuffle=False).decode())  # type: ignore[arg-type]
     assert [sample["json"]["name"] for sample in samples] == [f"episode_{n:06d}.npz" for n in range(3)]
     assert samples[0]["latents.npy"].shape == (5, 2, 4, 4, 4)
     assert samples[0]["latents.npy"].dtype == np.float16

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from sharded import train_stages, work_spread
+from sharded import train_stages, work_together
 from tiny import tiny_episodes, train_line
 
 from defi_models.contract import ConfigError
@@ -26,26 +26,23 @@ def trained(folder: Path, **options) -> dict[str, torch.Tensor]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)  # starting processes is slow on a busy machine
-def test_two_processes_get_the_weights_and_the_loss_of_one(tmp_path: Path) -> None:
+def test_two_processes_get_what_one_gets_with_copies_of_a_model_and_with_parts_of_it_also_after_a_kill(
+    tmp_path: Path,
+) -> None:
     alone = trained(tmp_path / "alone")
-    parallel.launch(2, partial(train_line, tmp_path))
-    for rank in (0, 1):
-        torch.testing.assert_close(load_file(str(tmp_path / f"{rank}.safetensors")) | {"first": alone["first"]}, alone)
     assert alone["loss"] < 0.2
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)  # starting processes is slow on a busy machine
-def test_models_spread_over_two_processes_become_those_of_one_also_after_a_kill(tmp_path: Path) -> None:
-    alone = trained(tmp_path / "alone")
     data, one, two = tiny_episodes(tmp_path / "data"), tmp_path / "one", tmp_path / "two"
     train_stages(one, data, STAGES)
-    two.mkdir()
+    for folder in (two, tmp_path / "copies", tmp_path / "parts"):
+        folder.mkdir()
     for done in ("autoencoder", "gidm"):  # the first is too small to spread, the second refuses to be
         (two / f"{done}.safetensors").write_bytes((one / f"{done}.safetensors").read_bytes())
-    parallel.launch(2, partial(work_spread, tmp_path, two, data, ("gfdm", "policy")))
-    for rank in (0, 1):
-        torch.testing.assert_close(load_file(str(tmp_path / f"{rank}.safetensors")) | {"first": alone["first"]}, alone)
+    work = partial(work_together, tmp_path / "copies", tmp_path / "parts", two, data, ("gfdm", "policy"))
+    parallel.launch(2, work)
+    for folder in ("copies", "parts"):
+        for rank in (0, 1):
+            got = load_file(str(tmp_path / folder / f"{rank}.safetensors"))
+            torch.testing.assert_close(got | {"first": alone["first"]}, alone)
     for stage in ("gfdm", "policy"):
         weights, expected = (load_file(str(run / f"{stage}.safetensors")) for run in (two, one))
         torch.testing.assert_close(weights, expected, atol=2e-4, rtol=1e-3)

@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny import WORDS, KilledError, tiny_config, tiny_episodes
+from tiny import WORDS, KilledError, tiny_base_config, tiny_checkpoint, tiny_config, tiny_episodes
 
+from defi_models.checkpoint import read_checkpoint
 from defi_models.cli import main
 from defi_models.config import AutoencoderConfig, DefiConfig
 from defi_models.contract import ConfigError
@@ -24,6 +25,7 @@ from defi_models.inference.load import load_policy
 from defi_models.training.loop import Step, TrainingError, fit, learning_rate
 from defi_models.training.presets import FROZEN_NOTHING, STAGES, Preset, Schedule, preset
 from defi_models.training.stages import STAGE_FUNCTIONS, Run
+from defi_models.training.start import Start
 
 CAMERAS = ("static", "wrist")
 SCHEDULE = Schedule(steps=6, batch=4, learning_rate=1e-2)
@@ -68,6 +70,66 @@ def test_the_preset_chooses_what_the_policy_stage_leaves_as_it_is(tmp_path: Path
     train_all(everything, tmp_path / "b", data)
     assert changed(tmp_path / "b", "policy", "gfdm") == {"gfdm.backbone", "gfdm.text"}
     assert load_policy(str(tmp_path / "b" / "checkpoint")).spec.name == "tiny"
+
+
+def test_finetuning_begins_with_the_weights_of_the_checkpoint(tmp_path: Path) -> None:
+    train_all(TINY, tmp_path / "a", tiny_episodes(tmp_path / "data"))
+    still = {stage: replace(one, learning_rate=0.0) for stage, one in TINY.schedules.items()}
+    frames = replace(open_frames(tmp_path / "data", CAMERAS, 32), instructions=(("shut the lid",),) * 3)
+    start = Start(tmp_path / "a" / "checkpoint")
+    (tmp_path / "b").mkdir()
+    run = Run(replace(TINY, schedules=still), frames, tmp_path / "b", 1, "franka_panda", lambda _: None, start=start)
+    STAGE_FUNCTIONS["policy"](run)
+    for file in ("forward.safetensors", "inverse.safetensors"):
+        before, after = (load_file(str(tmp_path / name / "checkpoint" / file)) for name in ("a", "b"))
+        torch.testing.assert_close(after, before, rtol=0, atol=0)
+    assert read_checkpoint(tmp_path / "b" / "checkpoint").provenance["start"] == start.checkpoint.fingerprint
+
+
+def test_start_of_another_size_is_refused_with_both_presets(tmp_path: Path) -> None:
+    tiny_checkpoint(tmp_path / "start")
+    frames = open_frames(tiny_episodes(tmp_path / "data"), CAMERAS, 32)
+
+    def wider(words: tuple[str, ...]) -> DefiConfig:
+        return replace(TINY.model(words), gidm=replace(tiny_config().gidm, width=32))
+
+    run = Run(
+        replace(TINY, model=wider), frames, tmp_path / "run", 0, "franka_panda", print, start=Start(tmp_path / "start")
+    )
+    with pytest.raises(TrainingError, match=r"start: got a model of preset 'tiny' that does not fit preset 'tiny'"):
+        STAGE_FUNCTIONS["policy"](run)
+
+
+def test_model_with_published_encoders_needs_a_start(tmp_path: Path) -> None:
+    frames = open_frames(tiny_episodes(tmp_path / "data"), CAMERAS, 32)
+    run = Run(replace(TINY, model=lambda _: tiny_base_config()), frames, tmp_path / "run", 0, "franka_panda", print)
+    with pytest.raises(TrainingError, match="got no weights for its published encoders, expected --start FOLDER"):
+        STAGE_FUNCTIONS["gfdm"](run)
+
+
+@pytest.mark.slow
+def test_the_papers_model_is_finetuned_in_all_its_stages(tmp_path: Path) -> None:
+    """SVD's UNet and autoencoder, CLIP, T5 and DINOv2, each tiny; the encoders stay as they were published."""
+    pytest.importorskip("diffusers", reason="needs requirements/base.txt")
+    from defi_models.models.pretrained import Dino
+
+    config = tiny_base_config()
+    start = Start(tiny_checkpoint(tmp_path / "start", config=config).folder)
+    assert config.gidm.dino is not None
+    run_folder = tmp_path / "run"
+    run_folder.mkdir()
+    dino = Dino(config.gidm.dino).state_dict()
+    save_file({k: v.contiguous() for k, v in dino.items()}, str(run_folder / "dino.safetensors"))
+    size, stages = config.gfdm.image_size, ("gfdm", "gidm", "policy")
+    frames = open_frames(tiny_episodes(tmp_path / "data"), CAMERAS, size, step_ns=100_000_000)
+    preset = replace(TINY, model=lambda _: config, schedules={stage: TINY.schedules[stage] for stage in stages})
+    for stage in stages:
+        STAGE_FUNCTIONS[stage](Run(preset, frames, run_folder, 0, "franka_panda", lambda _: None, start=start))
+    before, after = start.weights("gfdm"), load_file(str(run_folder / "gfdm.safetensors"))
+    moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert {name.split(".")[1] for name in moved} == {"backbone"}
+    policy = load_policy(str(tmp_path / "run" / "checkpoint"))
+    assert policy.spec.feature_shape == config.feature_shape
 
 
 def test_frozen_part_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import webdataset
+from webdataset.writer import TarWriter
 
 from defi_models.contract import ConfigError
 from defi_models.datasets.damage import check_damage
@@ -169,7 +169,7 @@ def write_shard(plan: Plan, number: int) -> dict[str, Any]:
     damaged: dict[str, str] = {}
     path = plan.shard(number)
     part = path.with_name(f".{path.name}.part")
-    with webdataset.TarWriter(str(part)) as writer:
+    with TarWriter(str(part)) as writer:
         for place, name in enumerate(plan.clips(number)):
             try:
                 clip = source.read(name, plan.step_ns)
@@ -271,7 +271,7 @@ def _on_ray(plan: Plan, todo: list[int], jobs: int, address: str) -> Iterator[tu
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
         numbers = ray.data.from_items([{"shard": number} for number in todo], override_num_blocks=len(todo))
-        made = numbers.map(_ray_shard, fn_kwargs={"plan": plan}, concurrency=jobs)
+        made = numbers.map(_ray_shard, fn_kwargs={"plan": plan}, concurrency=jobs)  # type: ignore[arg-type]
         for row in made.iter_rows():
             yield row["shard"], json.loads(row["result"])
     finally:

@@ -247,7 +247,8 @@ def _pack(source: Source, packed: Path, wanted: _Wanted) -> None:
     names = source.names()
     part = Path(tempfile.mkdtemp(prefix=f".{packed.name}-", dir=packed.parent))
     try:
-        meta = {"episodes": len(names)} | _write_arrays(source, names, part, wanted)
+        meta = _write_arrays(source, names, part, wanted)
+        meta["episodes"] = len(names)
         (part / "frames.json").write_text(json.dumps(meta))
         part.chmod(0o755)
         if packed.exists():

@@ -31,6 +31,7 @@ from defi_models.models.gfdm import Latents
 FORMAT = 1
 MANIFEST = "latents.json"
 RUN_FILE, AUTOENCODER_FILE = "run.json", "autoencoder.safetensors"  # of a training run
+DECODER = "decoder."
 PREFIX = "gfdm.autoencoder."  # of the autoencoder's weights in a checkpoint
 
 
@@ -50,9 +51,9 @@ class LoadedAutoencoder:
 
 
 def fingerprint(weights: Mapping[str, torch.Tensor]) -> str:
-    """Identifies an autoencoder by its weights, the same before and after they are rounded to float16."""
+    """Identifies an autoencoder by what makes its latents, the same before and after it is rounded to float16."""
     found = hashlib.sha256()
-    for name in sorted(weights):
+    for name in sorted(name for name in weights if not name.startswith(DECODER)):
         found.update(name.encode())
         found.update(weights[name].detach().cpu().half().contiguous().numpy().tobytes())
     return found.hexdigest()[:16]
@@ -86,7 +87,8 @@ def load_autoencoder(folder: Path) -> LoadedAutoencoder:
     else:
         from defi_models.models.svd import SvdAutoencoder
 
-        module = SvdAutoencoder(config.autoencoder)
+        module = SvdAutoencoder(config.autoencoder, video=False)
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith(DECODER)}
     module.load_state_dict(weights)
     return LoadedAutoencoder(module.eval(), config, fingerprint(weights))
 

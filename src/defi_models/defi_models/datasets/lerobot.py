@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.error
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +81,7 @@ class LerobotSource:
         about = self._episodes[self.names().index(name)]
         try:
             return self._read(about, step_ns or self._step_ns)
-        except (OSError, ValueError, KeyError, IndexError, pa.ArrowException, av.FFmpegError) as error:
+        except (OSError, ValueError, KeyError, IndexError, pa.ArrowException, av.error.FFmpegError) as error:
             raise DatasetError(f"{self.folder}, {name}: cannot be read ({error!r})") from error
 
     def _read(self, about: Mapping[str, Any], step_ns: int) -> Clip:
@@ -114,7 +115,7 @@ class LerobotSource:
             chunk_index=about["data/chunk_index"], file_index=about["data/file_index"]
         )
         table = _table(self.folder / path)
-        return table.filter(pc.equal(table["episode_index"], about["episode_index"]))
+        return table.filter(pc.field("episode_index") == about["episode_index"])
 
     def _images(
         self, key: str, about: Mapping[str, Any], table: pa.Table, rows: npt.NDArray[np.int64]

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import av
+import av.error
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -114,7 +115,7 @@ def decode(path: Path, step_ns: int | None) -> tuple[npt.NDArray[np.uint8], int]
                 first = time_s if first is None else first
                 while len(images) * wanted_ns <= (time_s - first + EARLY_S) * NS_PER_S:
                     images.append(shrunk(frame.to_ndarray(format="rgb24")))
-    except (av.FFmpegError, OSError, IndexError, ValueError) as error:
+    except (av.error.FFmpegError, OSError, IndexError, ValueError) as error:
         raise DatasetError(f"{path}: cannot be read as a video ({error})") from error
     if not images:
         raise DatasetError(f"{path}: got no frames, expected a video")

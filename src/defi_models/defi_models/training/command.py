@@ -56,6 +56,7 @@ class Train:
         )
         add_camera(parser)
         parser.add_argument("--out", type=Path, required=True, help="folder of the run; <out>/checkpoint is the policy")
+        parser.add_argument("--start", type=Path, default=None, metavar="FOLDER", help="a checkpoint to finetune")
         parser.add_argument("--seed", type=int, default=0, help="of all randomness")
         parser.add_argument("--arm", default="franka_panda", help="the arm of the demonstrations")
         parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
@@ -160,6 +161,7 @@ def _train(args: argparse.Namespace, stages: Sequence[str]) -> None:
 
     from defi_models.training import parallel
     from defi_models.training.stages import STAGE_FUNCTIONS, Run
+    from defi_models.training.start import Start
 
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -179,7 +181,17 @@ def _train(args: argparse.Namespace, stages: Sequence[str]) -> None:
                 sys.stdout.flush()
 
         with _bar(stage) as bar:
-            run = Run(chosen, frames, args.out, args.seed, args.arm, progress, bar, args.precision)
+            run = Run(
+                chosen,
+                frames,
+                args.out,
+                args.seed,
+                args.arm,
+                progress,
+                bar,
+                args.precision,
+                args.start and Start(args.start),
+            )
             run.describe(stage)
             STAGE_FUNCTIONS[stage](run)
         parallel.barrier()

@@ -57,7 +57,7 @@ def engine(precision: Precision = "auto", *, unused: bool = False) -> Accelerato
 
 def device() -> torch.device:
     """Where this process computes."""
-    return PartialState(cpu=not torch.cuda.is_available()).device
+    return torch.device(PartialState(cpu=not torch.cuda.is_available()).device or "cpu")
 
 
 def rank() -> int:

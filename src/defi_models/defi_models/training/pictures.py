@@ -32,7 +32,7 @@ def imagined(gfdm: Gfdm, clips: Tensor, words: Tensor) -> Picture:
     vectors, mask, _ = gfdm.text(words)
     generator = torch.Generator().manual_seed(0)
     made = gfdm.generate(clips[:, 0], vectors, mask, IMAGINE_STEPS, generator)
-    real = gfdm.autoencoder.decode(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
+    real = gfdm.autoencoder.decode_clips(clips)
     return grid([clip for pair in zip(real, made, strict=True) for clip in pair])
 
 

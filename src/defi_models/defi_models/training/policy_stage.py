@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from defi_models.checkpoint import FORWARD, INVERSE, VIDEO, write_checkpoint
@@ -23,6 +23,7 @@ from defi_models.models.defi import ForwardHalf, InverseHalf, InverseInputs
 from defi_models.training import parallel
 from defi_models.training.run import Run
 from defi_models.training.samples import choose_words, features_of, latents_of
+from defi_models.training.start import tokenizer_files
 from defi_models.training.step import Step
 from defi_models.transforms import Statistics
 
@@ -59,7 +60,7 @@ class Windows:
         return (training, validation) if len(validation) else (training, training)
 
 
-def windows_of(run: Run, forward: ForwardHalf) -> Windows:
+def windows_of(run: Run) -> Windows:
     """The windows of a run, the same each time.
 
     Raises:
@@ -69,7 +70,7 @@ def windows_of(run: Run, forward: ForwardHalf) -> Windows:
     rng = np.random.default_rng(run.seed)
     demonstrated = run.frames.demonstrated(config.cameras)
     samples = np.sort(demonstrated[rng.permutation(len(demonstrated))[: run.preset.windows]])
-    tokens = choose_words(run, forward.gfdm.text, samples, np.random.default_rng(run.seed))
+    tokens = choose_words(run, samples, np.random.default_rng(run.seed))
     actions = np.stack([run.frames.action(int(s), config.chunk_steps, config.action_encoding) for s in samples])
     state = np.stack([run.frames.proprioception(int(s)) for s in samples])
     statistics = Statistics.of(actions, state)
@@ -89,9 +90,10 @@ def train_policy(run: Run) -> None:
     forward = ForwardHalf(run.config, video=True)
     run.load("gfdm", forward)
     inverse = InverseHalf(run.config, forward.gfdm.feature_width)
+    run.begin("policy", inverse)
     run.load("gidm", nn.ModuleDict({"gidm": inverse.gidm, "text": inverse.text}))
     run.freeze("policy", {"forward": forward, "inverse": inverse})
-    windows = windows_of(run, forward)
+    windows = windows_of(run)
     live = any(p.requires_grad for p in forward.parameters())
     stored_bytes = 2 * len(windows.samples) * math.prod(forward.feature_shape)  # float16
     small = not live and stored_bytes <= STORED_AT_MOST_BYTES
@@ -165,7 +167,7 @@ def _assemble(run: Run, statistics: Statistics, forward: str) -> None:
             name=run.preset.name,
             arm=run.arm,
             config=run.config,
-            weights=_halved(run, forward, Path(folder)),
+            weights=_halved(run, forward, Path(folder)) | tokenizer_files(run.config, run.out),
             statistics=statistics,
             provenance={
                 "seed": run.seed,
@@ -173,6 +175,7 @@ def _assemble(run: Run, statistics: Statistics, forward: str) -> None:
                 "samples": len(run.frames),
                 "tasks": sorted(set(run.frames.tasks)),
                 "frozen": {stage: list(parts) for stage, parts in run.preset.frozen.items()},
+                "start": run.start and run.start.checkpoint.fingerprint,
                 "torch": torch.__version__,
                 "figures": figures,
             },
@@ -182,8 +185,8 @@ def _assemble(run: Run, statistics: Statistics, forward: str) -> None:
 def _halved(run: Run, forward: str, folder: Path) -> dict[str, Path]:
     """The files of a policy: float16, which it needs no more than; what only video needs in a file of its own."""
     needed = set(ForwardHalf(run.config).state_dict())
-    halves = {FORWARD: {}, VIDEO: {}, INVERSE: load_file(str(run.out / "policy.safetensors"))}
-    for name, tensor in load_file(str(run.out / f"{forward}.safetensors")).items():
+    halves = {FORWARD: {}, VIDEO: {}, INVERSE: run.weights("policy")}
+    for name, tensor in run.weights(forward).items():
         halves[FORWARD if name in needed else VIDEO][name] = tensor
     made = {file: folder / file for file, weights in halves.items() if weights}
     for file, path in made.items():

@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from defi_models.config import DefiConfig, TextConfig
+from defi_models.config import DefiConfig, PretrainedTextConfig, TextConfig
 from defi_models.contract import ConfigError
 from defi_models.datasets.frames import Frames
 from defi_models.training import parallel
 from defi_models.training.loop import fit
 from defi_models.training.presets import Preset
+from defi_models.training.start import Start
 from defi_models.training.state import TrainingError, save_whole
 from defi_models.training.step import Step
 from defi_models.training.watch import Bar, Picture, Watch
-from defi_models.words import vocabulary
+from defi_models.words import Tokenizer, tokenizer_of, vocabulary
 
 RUN_FILE = "run.json"
 
@@ -49,6 +51,7 @@ class Run:
         progress: Told one line at a time.
         bar: Shown in place of the lines about steps, where the output is a terminal.
         precision: Of the passes; see `parallel.engine`.
+        start: A checkpoint to go on from; without one, stages begin with random weights.
     """
 
     preset: Preset
@@ -59,6 +62,7 @@ class Run:
     progress: Callable[[str], None]
     bar: Bar | None = None
     precision: parallel.Precision = "auto"
+    start: Start | None = None
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -67,12 +71,25 @@ class Run:
 
     @property
     def config(self) -> DefiConfig:
-        """The model, with the vocabulary of the run's first stage, or of the data where that was not written down."""
+        """The model. Its vocabulary is that of the checkpoint it starts from, of the run's first stage, or of the data."""
+        if self.start is not None:
+            return self.preset.model(self.start.words() or ())
         path = self.out / RUN_FILE
         if not path.is_file():
             return self.preset.model(self.words)
         words = json.loads(path.read_text())["config"]["text"].get("words")
         return self.preset.model(self.words if words is None else tuple(words))
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """How instructions become token ids.
+
+        Raises:
+            CheckpointError: tokenizers of pretrained text encoders are missing in the run's folder.
+        """
+        if self.start is not None:
+            self.start.bring_tokenizers(self.out)
+        return tokenizer_of(self.config.text, self.out)
 
     def describe(self, stage: str) -> None:
         """Writes down what is trained, for people, for later stages and for `defi data encode`.
@@ -96,7 +113,7 @@ class Run:
         parallel.barrier()
 
     def load(self, stage: str, module: nn.Module, origin: str = "") -> None:
-        """Reads what an earlier stage left.
+        """Reads what an earlier stage left, or where there is nothing, what the checkpoint to start from has of it.
 
         Args:
             stage: Its name.
@@ -107,17 +124,43 @@ class Run:
             TrainingError: that stage has not been run, or was run with another model.
         """
         path = self.out / f"{stage}.safetensors"
-        if not path.is_file():
-            raise TrainingError(
-                f"{path} is missing: run `defi train {stage.split('.', maxsplit=1)[0]}` with the same --out first"
-            )
+        if not path.is_file() and (self.start is None or origin):
+            raise TrainingError(f"{path} is missing: {origin or f'run `defi train {stage}` with the same --out first'}")
         try:
-            module.load_state_dict(load_file(str(path)))
+            module.load_state_dict(self.weights(stage))
         except (SafetensorError, RuntimeError) as error:
+            where = path if path.is_file() or self.start is None else self.start.folder
             raise TrainingError(
-                f"{path}: does not fit preset {self.preset.name!r} and these data ({str(error).splitlines()[0]}); train "
+                f"{where}: does not fit preset {self.preset.name!r} and these data ({str(error).splitlines()[0]}); train "
                 "all stages of a run with the same --preset and --data, or delete the file and train that stage again"
             ) from error
+
+    def weights(self, stage: str) -> dict[str, Tensor]:
+        """What a stage left, or the checkpoint to start from has of it."""
+        path = self.out / f"{stage}.safetensors"
+        return load_file(str(path)) if path.is_file() or self.start is None else self.start.weights(stage)
+
+    def begin(self, stage: str, module: nn.Module) -> bool:
+        """Takes a stage's own weights from the checkpoint to start from; whether there is one.
+
+        Raises:
+            TrainingError: it is of another model, or there is none and the model has parts that no stage trains.
+        """
+        if self.start is None:
+            if isinstance(self.config.text, PretrainedTextConfig):
+                raise TrainingError(
+                    f"preset {self.preset.name!r}: got no weights for its published encoders, expected --start FOLDER; "
+                    "`defi import-official` makes such a folder"
+                )
+            return False
+        try:
+            module.load_state_dict(self.start.weights(stage))
+        except RuntimeError as error:
+            raise TrainingError(
+                f"--start {self.start.folder}: got a model of preset {self.start.checkpoint.name!r} that does not fit "
+                f"preset {self.preset.name!r} ({str(error).splitlines()[0]}); give the preset it was made with"
+            ) from error
+        return True
 
     def save(self, stage: str, module: nn.Module, figures: Mapping[str, Any]) -> None:
         """Leaves weights and figures for the stages after; every process calls this."""

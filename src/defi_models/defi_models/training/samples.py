@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,23 +19,16 @@ ENCODE_BATCH = 128
 REPORT_EVERY_BATCHES = 20
 
 
-class Tokens(Protocol):
-    """A text encoder, as far as it makes token ids."""
-
-    def tokens(self, instructions: Sequence[str]) -> Tensor:
-        """Token ids, (B, words)."""
-        ...
-
-
 def images_of(frames: Frames, rows: np.ndarray, cameras: np.ndarray) -> Tensor:
     """Images of `rows` through `cameras`, float (N, 3, size, size) in -1..1."""
     pixels = np.ascontiguousarray(frames.pixels[rows, cameras].transpose(0, 3, 1, 2))
     return torch.from_numpy(pixels).float() / 127.5 - 1.0
 
 
-def choose_words(run: Run, text: Tokens, samples: np.ndarray, rng: np.random.Generator) -> Tensor:
+def choose_words(run: Run, samples: np.ndarray, rng: np.random.Generator) -> Tensor:
     """Token ids of a fitting sentence for each sample."""
-    return text.tokens([run.frames.choose_instruction(int(sample), rng) for sample in samples])
+    said = [run.frames.choose_instruction(int(sample), rng) for sample in samples]
+    return torch.from_numpy(run.tokenizer(said))
 
 
 def latents_of(run: Run, gfdm: Gfdm) -> Rows | np.ndarray:

@@ -37,12 +37,14 @@ def train_autoencoder(run: Run) -> None:
         TrainingError: the preset's autoencoder is one that is not trained.
     """
     torch.manual_seed(run.seed)
-    model = ForwardHalf(run.config).gfdm.autoencoder
-    if not isinstance(model, Autoencoder):
+    autoencoder = ForwardHalf(run.config).gfdm.autoencoder
+    if not isinstance(autoencoder, Autoencoder):
         raise TrainingError(
-            f"preset {run.preset.name!r}: its autoencoder is {type(model).__name__}, which is published and not trained "
+            f"preset {run.preset.name!r}: its autoencoder is {type(autoencoder).__name__}, which is published and not trained "
             f"here: put its weights into {run.out / 'autoencoder.safetensors'} and go on with `defi train gfdm`"
         )
+    model: Autoencoder = autoencoder
+    run.begin("autoencoder", model)
     run.freeze("autoencoder", {"autoencoder": model})
     rng = np.random.default_rng(run.seed)
     rows = np.sort(run.frames.choose(rng, min(512, len(run.frames))))
@@ -55,20 +57,21 @@ def train_autoencoder(run: Run) -> None:
 
     def drawn() -> dict[str, pictures.Picture]:
         shown = fixed[:: max(1, len(fixed) // 8)][:8].to(parallel.device())
-        return {"rebuilt": pictures.rebuilt(shown, model.decode(model.encode(shown)))}
+        return {"rebuilt": pictures.rebuilt(shown, model.decode_clips(model.encode(shown)[:, None])[:, 0])}
 
     figures = run.train("autoencoder", model, loss, drawn)
-    model = parallel.gathered(model, lambda: Autoencoder(model.config))
+    made = parallel.gathered(model, lambda: Autoencoder(model.config))
     with torch.no_grad():
-        latents = model.moments(fixed.to(parallel.device()))[0]
-        model.latent_scale.copy_(1.0 / latents.std())
-    run.save("autoencoder", model, figures)
+        latents = made.moments(fixed.to(parallel.device()))[0]
+        made.latent_scale.copy_(1.0 / latents.std())
+    run.save("autoencoder", made, figures)
 
 
 def train_gfdm(run: Run) -> None:
     """Stage 1: the frames to come, from video and instructions alone; no action is read."""
     torch.manual_seed(run.seed)
     forward = ForwardHalf(run.config, video=True)
+    run.begin("gfdm", forward)
     run.load("autoencoder", forward.gfdm.autoencoder)
     run.freeze("gfdm", {"forward": forward})
     latents = latents_of(run, forward.gfdm)
@@ -82,13 +85,13 @@ def train_gfdm(run: Run) -> None:
     def loss(step: Step) -> tuple[Tensor, dict[str, float]]:
         samples = frames.choose(step.rng, step.batch)
         cameras = frames.choose_cameras(step.rng, samples)
-        words = choose_words(run, gfdm.text, samples, step.rng)[step.own].to(step.device)
+        words = choose_words(run, samples, step.rng)[step.own].to(step.device)
         return gfdm_loss(gfdm, clips_of(samples[step.own], cameras[step.own]), words, step)
 
     def drawn() -> dict[str, pictures.Picture]:
         rng = np.random.default_rng(run.seed)
         samples = frames.choose(rng, PICTURED)
-        words = choose_words(run, gfdm.text, samples, rng).to(parallel.device())
+        words = choose_words(run, samples, rng).to(parallel.device())
         return {"imagined": pictures.imagined(gfdm, clips_of(samples, np.zeros(PICTURED, np.int64)), words)}
 
     run.save("gfdm", forward, run.train("gfdm", forward, loss, drawn))
@@ -139,17 +142,17 @@ def train_gidm(run: Run) -> None:
     if parallel.spreads():
         raise TrainingError("gidm: got FSDP, expected DDP: this stage restarts dead codes in place, and is small")
     torch.manual_seed(run.seed)
-    config = run.config
-    forward = ForwardHalf(config)
-    patches_of, patch_width = _patches(run, forward)
-    inverse = InverseHalf(config, forward.gfdm.feature_width)
+    patches_of, patch_width = _patches(run)
+    inverse = InverseHalf(run.config, run.config.gfdm.feature_width)
+    trained = nn.ModuleDict({"gidm": inverse.gidm, "text": inverse.text})
+    run.begin("gidm", trained)
     stage = GidmStage(GidmPretraining(inverse.gidm, patch_width), inverse.text)
     run.freeze("gidm", {"inverse": inverse, "pretraining": stage.pretraining})
     schedule = run.preset.schedules["gidm"]
 
     def loss(step: Step) -> tuple[Tensor, dict[str, float]]:
         samples = run.frames.choose(step.rng, step.batch)
-        tokens = choose_words(run, inverse.text, samples, step.rng)[step.own].to(step.device)
+        tokens = choose_words(run, samples, step.rng)[step.own].to(step.device)
         patches = patches_of(samples[step.own]).to(step.device)
         words, mask = inverse.text(tokens)[:2]
         value, figures, codes = gidm_loss(stage.pretraining, patches, words, mask)
@@ -164,10 +167,10 @@ def train_gidm(run: Run) -> None:
         return {"codes_used": pictures.codes_used(usage)}
 
     figures = run.train("gidm", stage, loss, drawn)
-    run.save("gidm", nn.ModuleDict({"gidm": inverse.gidm, "text": inverse.text}), figures)
+    run.save("gidm", trained, figures)
 
 
-def _patches(run: Run, forward: ForwardHalf) -> tuple[Callable[[np.ndarray], Tensor], int]:
+def _patches(run: Run) -> tuple[Callable[[np.ndarray], Tensor], int]:
     """Patch tokens (N, 2, tokens, width) of the present and the goal frame of samples, and their width."""
     config = run.config
     offsets = np.array([0, config.goal_frame * config.gfdm.frame_steps])
@@ -183,6 +186,7 @@ def _patches(run: Run, forward: ForwardHalf) -> tuple[Callable[[np.ndarray], Ten
             return dino(images).unflatten(0, (len(samples), 2))
 
         return features_of, config.gidm.dino.width
+    forward = ForwardHalf(config)
     backbone = forward.gfdm.backbone
     if not isinstance(backbone, SpatioTemporalTransformer):
         raise TrainingError(
