@@ -77,7 +77,7 @@ def test_a_second_run_does_nothing_and_says_nothing(root, lock, capsys):
 def test_each_step_is_one_line(root, lock, capsys):
     Rehearsal(root, lock).run()
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + 1 + 6 + 1  # title, machine, steps, ready
+    assert len(lines) == 1 + 1 + 7 + 1  # title, machine, steps, ready
     assert all(re.search(r"\d+\.\d s$", line) for line in lines[1:-1])
 
 
