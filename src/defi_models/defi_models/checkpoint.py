@@ -64,17 +64,20 @@ class Checkpoint:
     def spec(self) -> PolicySpec:
         """What this checkpoint needs and gives as a policy."""
         config = self.config
+        in_joints = config.action_encoding == "joint_positions"
         return PolicySpec(
             name=self.name,
             fingerprint=self.fingerprint,
             arm=self.arm,
             cameras=config.cameras,
             image_size=(config.gfdm.image_size, config.gfdm.image_size),
-            space="joint_positions" if config.action_encoding == "joint_positions" else "ee_pose",
+            space="joint_positions" if in_joints else "ee_pose",
             chunk_steps=config.chunk_steps,
             step_ns=config.step_ns,
             feature_shape=config.feature_shape,
             uses_proprioception=config.proprioception_width > 0,
+            joints=config.action_width - 1 if in_joints else None,
+            horizon_steps=config.horizon_steps,
         )
 
     def tokenizer(self) -> Tokenizer:

@@ -220,6 +220,8 @@ class PolicySpec:
         feature_shape: Shape of `Imagination.features`.
         uses_proprioception: Whether `act` looks at more of the arm than the pose it moves relative to.
         needs_scene: Whether `imagine` needs `Observation.scene` (the scripted policy).
+        joints: Joints of a target in joint positions; None where targets are poses.
+        horizon_steps: Targets it wants carried out before it looks again; None leaves that to the robot.
     """
 
     name: str
@@ -233,6 +235,8 @@ class PolicySpec:
     feature_shape: tuple[int, ...]
     uses_proprioception: bool = True
     needs_scene: bool = False
+    joints: int | None = None
+    horizon_steps: int | None = None
 
     def __post_init__(self) -> None:
         if self.chunk_steps < 1 or self.step_ns < 1:

@@ -62,7 +62,7 @@ def follow(
         instruction: What the policy is told.
         done: Whether that has been done.
         steps: How many steps it may take.
-        horizon: Steps of a chunk that are carried out; all of them if absent.
+        horizon: Steps of a chunk that are carried out; if absent as many as the policy wants, else all of them.
 
     Returns:
         The steps it took, or None when they did not suffice.
@@ -75,7 +75,8 @@ def follow(
             proprioception = environment.proprioception(time_ns)
             chunk = policy.act(imagination, proprioception)
             before = proprioception.ee_pose
-            left = row_count = min(horizon or len(chunk.targets), len(chunk.targets))
+            wanted = horizon or policy.spec.horizon_steps or len(chunk.targets)
+            left = row_count = min(wanted, len(chunk.targets))
         row = row_count - left
         environment.step(chunk.targets[row], float(chunk.gripper[row]), before)
         before, left = chunk.targets[row], left - 1

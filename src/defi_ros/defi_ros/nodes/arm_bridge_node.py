@@ -56,7 +56,8 @@ class ArmBridgeNode(DefiNode):
         spec = robot.spec
         rate_hz = robot.control.rate_hz
         if robot.policy.path != NO_POLICY:
-            check_policy_fits_robot(load.read_spec(robot.policy.path), spec, rate_hz=rate_hz)
+            replan_s = robot.policy.replan_s
+            check_policy_fits_robot(load.read_spec(robot.policy.path), spec, rate_hz=rate_hz, replan_s=replan_s)
         kinematics = Kinematics(wait_for_description(self), spec.joint_names, spec.tip_frame, spec.limits)
         wait_for_joints(self, JointReader(spec.joint_names, robot.gripper))
         self._check_no_other_bridge()

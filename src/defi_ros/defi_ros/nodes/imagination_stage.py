@@ -6,7 +6,7 @@ import time
 
 from sensor_msgs.msg import Image, JointState
 
-from defi_models.contract import ContractError, DefiError, Imagination, Observation, Policy
+from defi_models.contract import NS_PER_S, ContractError, DefiError, Imagination, Observation, Policy
 from defi_msgs.msg import Imagination as ImaginationMsg
 from defi_msgs.msg import Instruction
 from defi_ros.bridge import qos
@@ -72,8 +72,13 @@ class ImaginationStage:
         return self._instruction
 
     def wait(self, timeout_s: float) -> Observation | None:
-        """The next fresh observation, no sooner than `replan_s` after the one before; None when there is none yet."""
-        early_s = self._started_s + self._settings.replan_s - READY_BEFORE_S - time.monotonic()
+        """The next fresh observation; None when there is none yet.
+
+        No sooner after the one before than `replan_s`, and than the policy's own horizon where it has one.
+        """
+        horizon_s = (self._slot.spec.horizon_steps or 0) * self._slot.spec.step_ns / NS_PER_S
+        apart_s = max(self._settings.replan_s, horizon_s)
+        early_s = self._started_s + apart_s - READY_BEFORE_S - time.monotonic()
         if early_s > 0.0:
             time.sleep(min(early_s, timeout_s))
             return None

@@ -64,7 +64,9 @@ class PolicySlot:
             PreflightError: it does not fit the robot.
         """
         settings = self._robot.policy
-        check_policy_fits_robot(load.read_spec(path), self._robot.spec, rate_hz=self._robot.control.rate_hz)
+        check_policy_fits_robot(
+            load.read_spec(path), self._robot.spec, rate_hz=self._robot.control.rate_hz, replan_s=settings.replan_s
+        )
         policy = load.load_policy(
             path, backend=settings.backend, device=settings.device, half=self._half, threads=settings.threads
         )

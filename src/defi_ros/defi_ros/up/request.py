@@ -106,7 +106,9 @@ def _checked_policy(robot: RobotFile, options: BringupOptions) -> PolicySpec | N
     from defi_ros.control.preflight import check_policy_fits_robot
 
     spec = read_spec(path)
-    check_policy_fits_robot(spec, robot.spec, rate_hz=robot.control.rate_hz, simulated=options.sim)
+    check_policy_fits_robot(
+        spec, robot.spec, rate_hz=robot.control.rate_hz, replan_s=robot.policy.replan_s, simulated=options.sim
+    )
     return spec
 
 
