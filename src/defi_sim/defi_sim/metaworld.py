@@ -1,6 +1,6 @@
 """Meta-World's tables (Yu et al. 2019; github.com/Farama-Foundation/Metaworld) driven by targets, and its experts.
 
-A step here is four of Meta-World's, 50 ms. Its arm is a point that is moved by up to 1 cm each of its own steps and
+A step here is several of Meta-World's own, 12.5 ms each; four unless asked otherwise. Its arm is a point that is moved by up to 1 cm each of its own steps and
 does not turn; its gripper is told an effort, -1 opens and 1 closes, which stands here as an opening of 1 and 0.
 """
 
@@ -23,8 +23,8 @@ from defi_sim.optional import needed
 import mujoco  # isort: skip  after cameras, which chooses the OpenGL it will use
 
 INSTALL = "run `pip install --no-deps -r requirements/metaworld.txt` (without --no-deps it would replace the project's MuJoCo)"
-OWN_STEPS = 4  # of Meta-World, for one step here
-STEP_NS = OWN_STEPS * NS_PER_S // 80
+OWN_STEP_NS = NS_PER_S // 80
+STEP_NS = 4 * OWN_STEP_NS
 MAX_OWN_STEPS = 500  # of an episode, Meta-World's own limit
 MOVE_M = 0.01  # of an action of 1
 TASKS_A_SEED = 50
@@ -56,14 +56,22 @@ class MetaWorldTable:
         name: Name of the task, as in "drawer-open-v3".
         seed: Of the arrangements.
         image_size: (height, width) [px].
+        step_ns: Length of a step [ns].
+
+    Attributes:
+        steps: How many steps an episode may take.
 
     Raises:
-        ConfigError: Meta-World is not installed, or has no such task.
+        ConfigError: Meta-World is not installed, has no such task, or cannot be stepped so.
     """
 
-    step_ns = STEP_NS
-
-    def __init__(self, name: str, seed: int, image_size: tuple[int, int] = (128, 128)) -> None:
+    def __init__(self, name: str, seed: int, image_size: tuple[int, int] = (128, 128), step_ns: int = STEP_NS) -> None:
+        if step_ns < OWN_STEP_NS or step_ns % OWN_STEP_NS:
+            raise ConfigError(
+                f"step: got {step_ns / 1e6:g} ms, expected a multiple of Meta-World's own of {OWN_STEP_NS / 1e6:g} ms"
+            )
+        self.step_ns, self._own_steps = step_ns, step_ns // OWN_STEP_NS
+        self.steps = MAX_OWN_STEPS // self._own_steps
         package = needed("metaworld", "Meta-World", INSTALL)
         policies = needed("metaworld.policies", "Meta-World", INSTALL)
         _fit_welds(needed("metaworld.sawyer_xyz_env", "Meta-World", INSTALL))
@@ -80,18 +88,18 @@ class MetaWorldTable:
         self._image_size = image_size
         self._renderer: mujoco.Renderer | None = None
         self._seen: FloatArray = np.zeros(0)
-        self.succeeded, self.own_steps = False, 0
+        self.succeeded, self._taken = False, 0
 
     def reset(self, arrangement: int) -> None:
         """Puts everything where an arrangement, 0..49, says."""
         self._environment.set_task(self._arrangements[arrangement % TASKS_A_SEED])
         self._seen, _ = self._environment.reset()
-        self.succeeded, self.own_steps = False, 0
+        self.succeeded, self._taken = False, 0
 
     @property
     def over(self) -> bool:
         """Whether it has succeeded or Meta-World's limit of steps is reached."""
-        return self.succeeded or self.own_steps >= MAX_OWN_STEPS - OWN_STEPS
+        return self.succeeded or self._taken > MAX_OWN_STEPS - self._own_steps
 
     def images(self) -> dict[str, npt.NDArray[np.uint8]]:
         """What the cameras see, upright: name -> uint8 RGB, (H, W, 3)."""
@@ -116,7 +124,7 @@ class MetaWorldTable:
 
     def step(self, target: FloatArray, gripper: float, before: FloatArray | None = None) -> None:
         """Leads the hand to a target, shape (7,), of which the position counts; a `StepEnvironment`."""
-        for left in range(OWN_STEPS, 0, -1):
+        for left in range(self._own_steps, 0, -1):
             move = (target[:3] - self.command()) / left / MOVE_M
             self._advance(np.append(move, 1.0 - 2.0 * gripper))
 
@@ -131,7 +139,7 @@ class MetaWorldTable:
             The target, shape (7,), and the opening that the expert wanted, undisturbed.
         """
         target, efforts = self.command(), []
-        for _ in range(OWN_STEPS):
+        for _ in range(self._own_steps):
             wanted = np.clip(self._expert.get_action(self._seen), -1.0, 1.0)
             target = target + wanted[:3] * MOVE_M
             efforts.append(float(wanted[3]))
@@ -141,7 +149,7 @@ class MetaWorldTable:
     def _advance(self, action: FloatArray) -> None:
         self._seen, _, _, _, told = self._environment.step(np.clip(action, -1.0, 1.0).astype(np.float32))
         self.succeeded = self.succeeded or bool(told["success"])
-        self.own_steps += 1
+        self._taken += 1
 
     def close(self) -> None:
         """Gives the OpenGL context back; may be called twice."""

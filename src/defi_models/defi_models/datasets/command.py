@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from defi_models.contract import ConfigError
+from defi_models.contract import NS_PER_S, ConfigError
 from defi_models.datasets.inspecting import INSPECTING, add_encode, add_info
 
 PROGRESS_S = 10.0  # between lines of progress
@@ -61,9 +61,9 @@ class Data:
         """
         if args.kind in INSPECTING:
             return INSPECTING[args.kind](args)
-        for name in ("episodes", "jobs"):
+        for name in ("episodes", "jobs", "rate_hz"):
             if getattr(args, name) < 1:
-                raise ConfigError(f"--{name}: got {getattr(args, name)}, expected at least 1")
+                raise ConfigError(f"--{name.replace('_', '-')}: got {getattr(args, name)}, expected at least 1")
         progress = Progress()
         done, failed = _simulated(args, progress) if args.kind == "sim" else _metaworld(args, progress)
         sys.stdout.write(f"{done} demonstrations in {args.out}; {failed} failed\n")
@@ -115,5 +115,5 @@ def _metaworld(args: argparse.Namespace, progress: Progress) -> tuple[int, int]:
     if unknown:
         raise ConfigError(f"--tasks: got {unknown}, expected names among {sorted(known)}")
     options: dict[str, Any] = {name: getattr(args, name) for name in ("seed", "jobs", "noise")}
-    options["progress"] = progress
+    options |= {"progress": progress, "step_ns": NS_PER_S // args.rate_hz}
     return collect(args.out, args.tasks or list(SENTENCES), args.episodes, **options)

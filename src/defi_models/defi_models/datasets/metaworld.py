@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from defi_models.datasets.episodes import Episode, save_episode
-from defi_sim.metaworld import CAMERAS, SENTENCES, TASKS_A_SEED, MetaWorldTable
+from defi_sim.metaworld import CAMERAS, SENTENCES, STEP_NS, TASKS_A_SEED, MetaWorldTable
 
-HOLD_STEPS = 4  # recorded after success: the arm stays
+HOLD_NS = 200_000_000  # recorded after success: the arm stays
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,14 @@ class Batch:
         seed: Of the arrangements.
         arrangements: Which of them, with where each goes.
         noise: Size of the disturbance the expert recovers from, 1 being the largest action.
+        step_ns: Time between samples [ns].
     """
 
     task: str
     seed: int
     arrangements: Sequence[tuple[int, Path]]
     noise: float
+    step_ns: int
 
 
 def collect(
@@ -40,6 +42,7 @@ def collect(
     seed: int,
     jobs: int,
     noise: float,
+    step_ns: int = STEP_NS,
     progress: Callable[[int, int, int], None],
 ) -> tuple[int, int]:
     """Makes `episodes` demonstrations of each task; those that exist are kept, failures are not written.
@@ -51,6 +54,7 @@ def collect(
         seed: Of the first 50 arrangements.
         jobs: Processes.
         noise: Size of the disturbance, 1 being the largest action.
+        step_ns: Time between samples [ns].
         progress: Told (done, failed, of how many).
 
     Returns:
@@ -68,7 +72,7 @@ def collect(
             todo = [(k, path) for k, path in paths if not path.exists()]
             done += count - len(todo)
             # Small batches keep all processes busy and progress visible; opening a table takes some seconds.
-            batches += [Batch(task, own_seed, todo[k : k + 25], noise) for k in range(0, len(todo), 25)]
+            batches += [Batch(task, own_seed, todo[k : k + 25], noise, step_ns) for k in range(0, len(todo), 25)]
     failed = 0
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
         for successes in pool.imap_unordered(_make, batches):
@@ -78,7 +82,7 @@ def collect(
 
 
 def _make(batch: Batch) -> list[bool]:
-    table, successes = MetaWorldTable(batch.task, batch.seed), []
+    table, successes = MetaWorldTable(batch.task, batch.seed, step_ns=batch.step_ns), []
     for arrangement, path in batch.arrangements:
         episode = record(table, arrangement, np.random.default_rng([batch.seed, arrangement]), batch.noise)
         if episode.success:
@@ -93,7 +97,7 @@ def record(table: MetaWorldTable, arrangement: int, rng: np.random.Generator, no
     table.reset(arrangement)
     images: dict[str, list] = {name: [] for name in CAMERAS}
     rows = []
-    hold = HOLD_STEPS
+    hold = HOLD_NS // table.step_ns
     while hold > 0 and (table.succeeded or not table.over):
         for name, image in table.images().items():
             images[name].append(image)

@@ -18,16 +18,7 @@ from defi_models.contract import ConfigError
 from defi_models.evaluation.environment import check_policy, follow
 from defi_models.evaluation.interval import wilson_interval
 from defi_models.inference.load import BACKENDS, load_policy, read_spec
-from defi_sim.metaworld import (
-    CAMERAS,
-    INSTALL,
-    MAX_OWN_STEPS,
-    OWN_STEPS,
-    SENTENCES,
-    STEP_NS,
-    TASKS_A_SEED,
-    MetaWorldTable,
-)
+from defi_sim.metaworld import CAMERAS, INSTALL, SENTENCES, STEP_NS, TASKS_A_SEED, MetaWorldTable
 from defi_sim.optional import needed
 
 EXPERT = "expert"
@@ -51,16 +42,15 @@ class MetaWorldScore:
 
 def judge(policy: str, backend: str, task: str, episodes: int, seed: int, horizon: int | None) -> MetaWorldScore:
     """Attempts one task from `episodes` arrangements; the policy "expert" is Meta-World's own."""
-    table, successes = MetaWorldTable(task, seed), []
     loaded = None if policy == EXPERT else load_policy(policy, backend=backend, threads=1)
+    table, successes = MetaWorldTable(task, seed, step_ns=STEP_NS if loaded is None else loaded.spec.step_ns), []
     for arrangement in range(episodes):
         table.reset(arrangement)
         if loaded is None:
             while not table.over:
                 table.demonstrate(np.random.default_rng(0), 0.0)
         else:
-            steps = MAX_OWN_STEPS // OWN_STEPS
-            follow(table, loaded, SENTENCES[task][0], lambda: table.over, steps, horizon)
+            follow(table, loaded, SENTENCES[task][0], lambda: table.over, table.steps, horizon)
         successes.append(table.succeeded)
     table.close()
     return MetaWorldScore(task, tuple(successes), seed)
@@ -93,7 +83,8 @@ class MetaWorldEvaluation:
             raise ConfigError(f"--episodes: got {args.episodes}, expected 1..{TASKS_A_SEED}")
         needed("metaworld", "Meta-World", INSTALL)
         if args.policy != EXPERT:
-            check_policy(read_spec(args.policy), tuple(CAMERAS), STEP_NS, "Meta-World")
+            spec = read_spec(args.policy)
+            check_policy(spec, tuple(CAMERAS), spec.step_ns, "Meta-World")
         jobs = [(args.policy, args.backend, task, args.episodes, args.seed, args.horizon) for task in args.tasks]
         with multiprocessing.get_context("spawn").Pool(min(args.jobs, len(jobs))) as pool:
             scores = pool.starmap(judge, jobs, chunksize=1)

@@ -193,9 +193,7 @@ class Rollout:
         return due_ns, chunk
 
 
-def attempt(
-    world: World, policy: Policy, task: str, seed: int, timing: Timing, instruction: str | None = None
-) -> Attempt:
+def attempt(world: World, policy: Policy, task: str, seed: int, timing: Timing, *, split: str = "train") -> Attempt:
     """Resets the world to a scene in which `task` can be done and lets the policy try.
 
     Args:
@@ -204,11 +202,11 @@ def attempt(
         task: Name of the task.
         seed: Of the scene.
         timing: How it is served.
-        instruction: What to say; the task's sentence number `seed`, in turn, if absent.
+        split: Whose scenes.
     """
     asked = TASKS[task]
-    world.reset(seed, task=task)
-    text = instruction or asked.instructions[seed % len(asked.instructions)]
+    world.reset(seed, task=task, split=split)
+    text = asked.instructions[seed % len(asked.instructions)]
     start = world.scene()
     steps, step_ns = round(timing.timeout_s * CONTROL_HZ), round(NS_PER_S / CONTROL_HZ)
     took = Rollout(world, policy, timing).run(text, lambda: asked.success(start, world.scene()), steps, step_ns)

@@ -1,4 +1,4 @@
-"""`defi eval tasks`: single tasks from seeded starts, in the scenes that demonstrations are drawn from."""
+"""`defi eval tasks`: single tasks from seeded starts."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from pathlib import Path
 from defi_models.evaluation.interval import wilson_interval
 from defi_models.evaluation.rollout import Attempt, Timing, add_timing_arguments, attempt, timing_of
 from defi_models.inference.load import load_policy, read_spec
+from defi_sim.style import SPLITS
 from defi_sim.tasks import chosen_tasks
 from defi_sim.world import World
 
 
-def judge(policy: str, jobs: Sequence[tuple[str, int]], timing: Timing, threads: int = 1) -> list[Attempt]:
+def judge(policy: str, jobs: Sequence[tuple[str, int]], timing: Timing, split: str) -> list[Attempt]:
     """Attempts each (task, seed) of `jobs` in turn, in one world."""
-    loaded = load_policy(policy, threads=threads)
+    loaded = load_policy(policy, threads=1)
     with World() as world:
-        return [attempt(world, loaded, task, seed, timing) for task, seed in jobs]
+        return [attempt(world, loaded, task, seed, timing, split=split) for task, seed in jobs]
 
 
 class Tasks:
@@ -36,6 +37,7 @@ class Tasks:
         parser.add_argument("--tasks", nargs="+", default=None, help="names of tasks or groups; default: all")
         parser.add_argument("--episodes", type=int, default=40, help="attempts in all, tasks in turn")
         parser.add_argument("--seed", type=int, default=0, help="of the first attempt; each has its own")
+        parser.add_argument("--split", default="train", choices=list(SPLITS), help="whose scenes")
         parser.add_argument("--jobs", type=int, default=2, help="processes")
         add_timing_arguments(parser)
         parser.add_argument("--timeout-s", type=float, default=Timing().timeout_s, help="of an attempt [s]")
@@ -52,7 +54,7 @@ class Tasks:
         names = [task.name for task in chosen_tasks(args.tasks)]
         jobs = [(names[i % len(names)], args.seed + i) for i in range(args.episodes)]
         timing = timing_of(args, timeout_s=args.timeout_s)
-        shares = [(args.policy, jobs[i :: args.jobs], timing) for i in range(args.jobs)]
+        shares = [(args.policy, jobs[i :: args.jobs], timing, args.split) for i in range(args.jobs)]
         with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
             attempts = [one for share in pool.starmap(judge, shares) for one in share]
         report(attempts, names)
