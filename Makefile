@@ -21,8 +21,9 @@ demo: setup ## a simulated Franka does what it is told; ARGS="..." goes to `defi
 test: setup ## all tests; ARGS="..." goes to pytest
 	@$(VENV)/python -m pytest --junitxml=test-results/junit.xml $(ARGS)
 
-lint: setup ## ruff and pyright
-	@failed=0; $(VENV)/ruff check || failed=1; $(VENV)/ruff format --check || failed=1; $(VENV)/pyright || failed=1; exit $$failed
+lint: setup ## ruff, pyright and hadolint
+	@failed=0; $(VENV)/ruff check || failed=1; $(VENV)/ruff format --check || failed=1; $(VENV)/pyright || failed=1; \
+		$(VENV)/hadolint docker/*.Dockerfile || failed=1; exit $$failed
 
 format: setup ## lays out the code and mends what ruff can mend
 	@$(VENV)/ruff check --fix
