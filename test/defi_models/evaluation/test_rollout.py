@@ -28,5 +28,5 @@ def test_timing_is_read_from_a_command_line_and_negative_times_are_refused():
     assert timing_of(parser.parse_args([])) == Timing()
     given = parser.parse_args(["--latency-s", "0", "--replan-s", "0.1", "--blending", "rtc"])
     assert timing_of(given, timeout_s=3.0) == Timing(0.0, 0.1, 3.0, "rtc")
-    with pytest.raises(ConfigError, match="got --latency-s -1.0 and --replan-s 0.2"):
+    with pytest.raises(ConfigError, match=r"got --latency-s -1\.0 and --replan-s 0\.2"):
         timing_of(parser.parse_args(["--latency-s", "-1"]))

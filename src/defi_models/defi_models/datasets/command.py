@@ -47,6 +47,7 @@ class Data:
         table.add_argument("--tasks", nargs="+", default=None, help="names of tasks; default: the ten of MT10")
         table.add_argument("--episodes", type=int, default=100, help="how many of each task to try")
         table.add_argument("--seed", type=int, default=0, help="of the first 50 of each task; every 50 get another")
+        table.add_argument("--rate-hz", type=int, default=20, help="samples a second: 80, 40, 20 or 10")
         table.add_argument("--jobs", type=int, default=2, help="processes")
         table.add_argument(
             "--noise", type=float, default=0.1, help="size of the disturbances, 1 being the largest action"
