@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from sharded import train_stages, work_together
 from tiny import tiny_episodes, train_line
 
 from defi_models.contract import ConfigError
 from defi_models.training import parallel
-from defi_models.training.loop import TrainingError, check_shares
+from defi_models.training.loop import TrainingError, check_shares, fit
 from defi_models.training.presets import STAGES, Schedule
-from defi_models.training.step import share
+from defi_models.training.step import Step, share
 
 
 def trained(folder: Path, **options) -> dict[str, torch.Tensor]:
@@ -74,6 +76,23 @@ def test_half_precision_without_a_gpu_is_refused() -> None:
         pytest.skip("has CUDA")
     with pytest.raises(ConfigError, match="'fp16' without CUDA"):
         parallel.engine("fp16")
+
+
+def test_half_precision_passes_keep_whole_weights(tmp_path: Path) -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)  # a process has one precision; this one had another
+    module = torch.nn.Linear(4, 1)
+    seen: list[torch.dtype] = []
+
+    def loss(step: Step) -> tuple[torch.Tensor, dict[str, float]]:
+        found = module(step.normal(4))
+        seen.append(found.dtype)
+        return found.float().square().mean(), {}
+
+    figures = fit(module, loss, Schedule(20, 8, 0.05), tmp_path / "run", seed=0, precision="bf16")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert set(seen) == {torch.bfloat16}
+    assert {p.dtype for p in module.parameters()} == {torch.float32}
+    assert math.isfinite(figures["loss"])
 
 
 def test_one_process_needs_no_rendezvous(tmp_path: Path) -> None:

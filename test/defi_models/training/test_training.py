@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from footage import shades, write_video
 from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import WORDS, KilledError, tiny_base_config, tiny_checkpoint, tiny_config, tiny_episodes
@@ -21,6 +22,7 @@ from defi_models.config import AutoencoderConfig, DefiConfig
 from defi_models.contract import ConfigError
 from defi_models.datasets.episodes import DatasetError, episode_files, load_episode
 from defi_models.datasets.frames import Encoded, open_frames
+from defi_models.datasets.mixture import mixed
 from defi_models.inference.load import load_policy
 from defi_models.training.loop import Step, TrainingError, fit, learning_rate
 from defi_models.training.presets import FROZEN_NOTHING, STAGES, Preset, Schedule, preset
@@ -130,6 +132,20 @@ def test_the_papers_model_is_finetuned_in_all_its_stages(tmp_path: Path) -> None
     assert {name.split(".")[1] for name in moved} == {"backbone"}
     policy = load_policy(str(tmp_path / "run" / "checkpoint"))
     assert policy.spec.feature_shape == config.feature_shape
+
+
+def test_stages_of_a_run_may_have_other_data(tmp_path: Path) -> None:
+    write_video(tmp_path / "v" / "a.mp4", shades(20), 10)
+    demonstrations = open_frames(tiny_episodes(tmp_path / "data"), CAMERAS, 32)
+    video = open_frames(tmp_path / "v", CAMERAS, 32, step_ns=100_000_000, video=True)
+    both = mixed([(demonstrations, None), (video, 0.5)])
+    stages = {"autoencoder": both, "gfdm": both, "gidm": video, "policy": demonstrations}
+    for stage, frames in stages.items():
+        run = Run(TINY, frames, tmp_path / "run", 0, "franka_panda", lambda _: None)
+        run.describe(stage)
+        STAGE_FUNCTIONS[stage](run)
+    assert len(list((tmp_path / "run").glob("latents*.npy"))) == 3
+    assert load_policy(str(tmp_path / "run" / "checkpoint")).spec.name == "tiny"
 
 
 def test_frozen_part_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ Made once from the clips and kept beside them, so that a training step reads row
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import shutil
@@ -29,6 +30,7 @@ from defi_models.transforms import ImageTransform, ProprioceptionTransform, raw_
 
 logger = logging.getLogger(__name__)
 UNSAID = "something happens"  # the instruction of a clip that has none
+VIDEO_SUFFIX = "_video"
 SERIES = ("ee_pose", "gripper", "target_pose", "target_gripper")
 
 
@@ -37,11 +39,13 @@ class Share:
     """A stretch of samples and how often it is chosen.
 
     Attributes:
+        folder: Where it lies.
         start: First sample.
         stop: One past the last.
         weight: Of all choices, 0..1.
     """
 
+    folder: Path
     start: int
     stop: int
     weight: float
@@ -103,6 +107,16 @@ class Frames:
     def __len__(self) -> int:
         """Samples in all."""
         return len(self.episode)
+
+    @property
+    def key(self) -> str:
+        """Tells mixtures and videos apart from each other; empty for one set of demonstrations."""
+        if self.shares is None and not self.folder.name.endswith(VIDEO_SUFFIX):
+            return ""
+        parts = [(str(s.folder.resolve()), s.stop) for s in self.shares or ()] or [
+            (str(self.folder.resolve()), len(self))
+        ]
+        return "-" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
     @property
     def most_views(self) -> int:
@@ -217,7 +231,7 @@ def open_frames(
             cannot be read.
     """
     source = open_source(folder, renamed or {})
-    packed = folder / (f"packed_{size}_video" if video else f"packed_{size}")
+    packed = folder / f"packed_{size}{VIDEO_SUFFIX if video else ''}"
     if not _is_packed(packed, source, step_ns):
         _pack(source, packed, _Wanted(cameras, size, step_ns, video, tolerated))
     meta = json.loads((packed / "frames.json").read_text())

@@ -34,8 +34,8 @@ def mixed(parts: Sequence[tuple[Frames, float | None]]) -> Frames:
     starts = np.cumsum([0, *map(len, frames)])
     episodes = np.cumsum([0, *(len(one.tasks) for one in frames)])
     shares = [
-        Share(int(start), int(stop), weight)
-        for start, stop, weight in zip(starts[:-1], starts[1:], _weights(parts), strict=True)
+        Share(one.folder, int(start), int(stop), weight)
+        for one, start, stop, weight in zip(frames, starts[:-1], starts[1:], _weights(parts), strict=True)
     ]
     views = [one.views_of(np.arange(len(one))) for one in frames]
     return replace(

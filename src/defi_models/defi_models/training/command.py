@@ -36,6 +36,7 @@ class Train:
         parser.add_argument(
             "--data",
             nargs="+",
+            action="extend",
             default=[],
             metavar="FOLDER[=WEIGHT]",
             help="demonstrations; a weight is the share of all samples drawn from it",
@@ -43,6 +44,7 @@ class Train:
         parser.add_argument(
             "--video",
             nargs="+",
+            action="extend",
             default=[],
             metavar="FOLDER[=WEIGHT]",
             help="action-free data for the autoencoder, GFDM and GIDM stages: videos, or any dataset without its actions",
@@ -50,6 +52,7 @@ class Train:
         parser.add_argument(
             "--latents",
             nargs="+",
+            action="extend",
             default=[],
             metavar="FOLDER[=WEIGHT]",
             help="what `defi data encode` made, in place of pixels; for the GFDM and GIDM stages",

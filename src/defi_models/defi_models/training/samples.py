@@ -56,7 +56,7 @@ def latents_of(run: Run, gfdm: Gfdm) -> Rows | np.ndarray:
                 images = images_of(frames, seen, np.full(len(seen), camera)).to(parallel.device())
                 latents[seen, camera] = autoencoder.encode(images).cpu().numpy()
 
-    return run.cached("latents.npy", (len(frames), frames.most_views, *gfdm.latent_shape), fill)
+    return run.cached(f"latents{frames.key}.npy", (len(frames), frames.most_views, *gfdm.latent_shape), fill)
 
 
 def features_of(run: Run, forward: ForwardHalf, windows: np.ndarray, tokens: Tensor) -> np.ndarray:
@@ -76,4 +76,4 @@ def features_of(run: Run, forward: ForwardHalf, windows: np.ndarray, tokens: Ten
             if start % (REPORT_EVERY_BATCHES * ENCODE_BATCH) == 0:
                 run.progress(f"features {start}/{len(windows)}")
 
-    return run.cached("features.npy", (len(windows), *forward.feature_shape), fill)
+    return run.cached(f"features{run.frames.key}.npy", (len(windows), *forward.feature_shape), fill)
