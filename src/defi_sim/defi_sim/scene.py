@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from defi_sim.arm import NO_CONTACT, add_arm
+from defi_sim.embodiment import PANDA, dress
 from defi_sim.mjcf import add, numbers
 
 FIXTURE_CONTACT = {"contype": "2", "conaffinity": "5"}
@@ -67,8 +68,12 @@ MATERIALS: dict[str, str] = {
 GLOWING: dict[str, str] = {"lamp_on": "1.0 0.90 0.25 1", "led_on": "0.15 1.0 0.25 1"}
 
 
-def build_scene() -> str:
-    """The scene as MJCF text."""
+def build_scene(embodiment: str = PANDA) -> str:
+    """The scene as MJCF text, with what is seen of the arm drawn as `embodiment`.
+
+    Raises:
+        ConfigError: there is no such embodiment.
+    """
     root = Element("mujoco", model="defi_table")
     add(root, "compiler", angle="radian", autolimits="true", balanceinertia="true")
     add(root, "option", timestep=str(TIMESTEP_S), integrator="implicitfast", cone="elliptic", impratio="5")
@@ -97,6 +102,7 @@ def build_scene() -> str:
     _add_button(desk)
     for name in BLOCKS:
         _add_block(world, name)
+    dress(root, embodiment)
     return ElementTree.tostring(root, encoding="unicode")
 
 

@@ -18,6 +18,7 @@ from defi_sim import scene as drawn
 from defi_sim.arm import FINGER_TRAVEL_M
 from defi_sim.cameras import CAMERAS, CameraRig
 from defi_sim.description import ARM_JOINTS, FINGER_JOINTS, TIP_FRAME, robot_description
+from defi_sim.embodiment import PANDA, paint
 from defi_sim.scene import BLOCKS, BUTTON_TRAVEL, DESK_FRONT_X, FIXTURE_JOINTS
 from defi_sim.starts import Start, at_start, draw_start, draw_start_for
 from defi_sim.state import CONTACT_PARTNERS, SceneState
@@ -42,6 +43,7 @@ class World:
         cameras: tuple[str, ...] = CAMERAS,
         image_size: tuple[int, int] = (128, 128),
         seed: int = 0,
+        embodiment: str = PANDA,
     ):
         """Builds the scene and resets it.
 
@@ -49,9 +51,14 @@ class World:
             cameras: Cameras of `render`, names of `defi_sim.cameras.CAMERAS`.
             image_size: (height, width) [px].
             seed: Seed of the first reset.
+            embodiment: What is seen in place of the arm, a name of `defi_sim.embodiment.EMBODIMENTS`; physics and
+                readings are the Panda's.
+
+        Raises:
+            ConfigError: there is no such embodiment.
         """
-        self.cameras, self.image_size = cameras, image_size
-        self._model = mujoco.MjModel.from_xml_string(drawn.build_scene())
+        self.cameras, self.image_size, self._embodiment = cameras, image_size, embodiment
+        self._model = mujoco.MjModel.from_xml_string(drawn.build_scene(embodiment))
         self._data = mujoco.MjData(self._model)
         self._lock = threading.Lock()
         self._lights = {"lamp": False, "led": False}
@@ -103,6 +110,8 @@ class World:
         rng = np.random.default_rng(seed)
         style = SceneStyle.draw(rng, split)
         begin = draw_start(rng, split) if not task else draw_start_for(task_named(task), rng, split)
+        with self._lock:
+            paint(self._model, self._embodiment, np.random.default_rng([seed, 1]))
         self.begin(begin if start is None else at_start(start, begin), style)
 
     def begin(self, start: Start, style: SceneStyle) -> None:
