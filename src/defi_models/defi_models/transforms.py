@@ -119,7 +119,7 @@ class ActionTransform:
         """Normalised actions (steps, width); see `raw_actions`."""
         return raw_actions(self.encoding, targets, gripper, ee_pose) / np.array(self.statistics.action_scale)
 
-    def decode(self, actions: FloatArray, ee_pose: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def decode(self, actions: npt.NDArray[np.floating], ee_pose: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Targets (steps, 7 or joints) and openings (steps,) in 0..1 of normalised `actions` (steps, width)."""
         raw = np.asarray(actions, dtype=np.float64) * np.array(self.statistics.action_scale)
         opening = ((raw[:, -1] + 1) / 2).clip(0.0, 1.0)

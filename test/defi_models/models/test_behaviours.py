@@ -198,6 +198,18 @@ def test_16_text_goes_in_as_it_is_written(tmp_path) -> None:
     assert (tokenizer(["Take the red block"]) != tokenizer(["take the red block"])).any()
 
 
+def test_18_a_task_has_360_steps_unless_asked_otherwise() -> None:
+    from argparse import ArgumentParser
+
+    from defi_models.evaluation.calvin import CalvinEvaluation
+
+    parser = ArgumentParser()
+    CalvinEvaluation().add_arguments(parser)
+    given = ["--policy", "base", "--dataset", "task_ABC_D"]
+    assert parser.parse_args(given).steps == 360
+    assert parser.parse_args([*given, "--steps", "720"]).steps == 720
+
+
 def test_23_a_causal_mask_starts_at_the_top_left_where_keys_outnumber_queries() -> None:
     torch.manual_seed(0)
     attention = Attention(8, 2)

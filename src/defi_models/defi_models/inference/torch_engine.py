@@ -82,8 +82,10 @@ class TorchInverse:
         weight: Float32Array,
     ) -> Float32Array:
         """See `InverseEngine.actions`."""
-        given = _tensors(self._device, features[None], *words, proprioception, promised, weight)
-        return self._half.act(*given[:5], self._noise, Promise(*given[5:]))[0].float().cpu().numpy()
+        vectors, mask, pooled = _tensors(self._device, *words)
+        seen, state, actions, weights = _tensors(self._device, features[None], proprioception, promised, weight)
+        found = self._half.act(seen, vectors, mask, pooled, state, self._noise, Promise(actions, weights))
+        return found[0].float().cpu().numpy()
 
 
 def _words(encoder: nn.Module, tokens: npt.NDArray[np.int64], device: torch.device) -> Words:
