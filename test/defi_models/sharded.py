@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from tiny import WORDS, tiny_config, train_line
 
-from defi_models.datasets.frames import open_frames
+from defi_models.datasets.packing import open_frames
 from defi_models.training import loop, parallel
 from defi_models.training.presets import STAGES, Preset, Schedule
 from defi_models.training.stages import STAGE_FUNCTIONS, Run

@@ -20,8 +20,8 @@ from defi_models.contract import CheckpointError
 from defi_models.datasets import encode as encoding
 from defi_models.datasets.encode import Plan, encode, plan_of, write_shard
 from defi_models.datasets.episodes import DatasetError
-from defi_models.datasets.frames import open_frames
 from defi_models.datasets.latents import fingerprint, open_latents
+from defi_models.datasets.packing import open_frames
 
 CAMERAS = ("static", "wrist")
 

@@ -13,8 +13,9 @@ from footage import shade, shades, write_calvin, write_lerobot, write_video
 from tiny import tiny_episodes
 
 from defi_models.datasets.episodes import Clip, DatasetError, Episode
-from defi_models.datasets.frames import UNSAID, open_frames
+from defi_models.datasets.frames import UNSAID
 from defi_models.datasets.mixture import mixed
+from defi_models.datasets.packing import open_frames
 from defi_models.datasets.sources import open_source
 
 STEP_NS = 100_000_000

@@ -21,8 +21,9 @@ from defi_models.cli import main
 from defi_models.config import AutoencoderConfig, DefiConfig
 from defi_models.contract import ConfigError
 from defi_models.datasets.episodes import DatasetError, episode_files, load_episode
-from defi_models.datasets.frames import Encoded, open_frames
+from defi_models.datasets.frames import Encoded
 from defi_models.datasets.mixture import mixed
+from defi_models.datasets.packing import open_frames
 from defi_models.inference.load import load_policy
 from defi_models.training.loop import Step, TrainingError, fit, learning_rate
 from defi_models.training.presets import FROZEN_NOTHING, STAGES, Preset, Schedule, preset

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from defi_models.contract import ConfigError
-from defi_models.datasets.frames import Frames, open_frames
+from defi_models.datasets.frames import Frames
 from defi_models.datasets.inspecting import add_camera, cameras_of
 from defi_models.datasets.mixture import mixed
+from defi_models.datasets.packing import open_frames
 from defi_models.training.presets import PRESETS, STAGES, Preset, preset
 
 if TYPE_CHECKING:

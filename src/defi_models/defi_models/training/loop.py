@@ -69,7 +69,7 @@ def fit(
         module: What is trained (parameters that need no gradient stay).
         loss: The loss and figures of one pass, means over its samples.
         schedule: How long and how fast.
-        out: Where the state for resuming lies, `<out>.state`; removed at the end.
+        out: Where the state for resuming lies, `<out>.state`, until the end.
         seed: Of all randomness.
         watch: Shows how it goes.
         precision: Of the passes; weights and their average stay float32.
@@ -101,15 +101,14 @@ def fit(
         if not engine.optimizer_step_was_skipped:
             state.follow(schedule.ema, index)
         watch.step(index + 1, history[-1])
-        if (index + 1) * PICTURES // schedule.steps != index * PICTURES // schedule.steps and not state.sharded:
-            _draw(module, watch, index + 1)
+        if not state.sharded:
+            _draw(module, watch, index, schedule.steps)
         if _due(state, saved):
             state.save(out, index + 1, history)
             saved = time.monotonic()
     watch.end()
     state.settle()
     module.eval()
-    parallel.barrier()
     forget(out)
     return mean_figures(history)
 
@@ -181,10 +180,13 @@ def _due(state: State, saved: float) -> bool:
     return bool(flag)
 
 
-def _draw(module: nn.Module, watch: Watch, step: int) -> None:
+def _draw(module: nn.Module, watch: Watch, index: int, steps: int) -> None:
+    """Has the pictures drawn `PICTURES` times a stage."""
+    if (index + 1) * PICTURES // steps == index * PICTURES // steps:
+        return
     module.eval()
     with torch.no_grad():
-        watch.draw(step)
+        watch.draw(index + 1)
     module.train()
 
 

@@ -141,7 +141,8 @@ def save_whole(tensors: Mapping[str, Tensor], path: Path, header: Mapping[str, s
 
 
 def forget(out: Path) -> None:
-    """Removes what `State.save` left, and what older versions left beside it."""
+    """Removes what `State.save` left, and what older versions left beside it, once all processes are done."""
+    parallel.barrier()
     if parallel.rank() == 0:
         for suffix in (".state", ".json"):
             out.with_suffix(suffix).unlink(missing_ok=True)

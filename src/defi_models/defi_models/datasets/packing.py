@@ -1,0 +1,161 @@
+"""Clips to long arrays on disk, made once and kept beside them, so that training reads rows of memory-mapped arrays.
+
+<folder>/packed_<size>/        demonstrations: pixels, arm and targets
+<folder>/packed_<size>_video/  the same folder read as action-free video: pixels and sentences alone
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from defi_models.datasets.damage import TOLERATED, check_damage
+from defi_models.datasets.episodes import Clip, DatasetError, Episode
+from defi_models.datasets.frames import SERIES, VIDEO_SUFFIX, Frames, frames_of
+from defi_models.datasets.sources import Source, open_source
+from defi_models.transforms import ImageTransform
+
+logger = logging.getLogger(__name__)
+
+
+def open_frames(
+    folder: Path,
+    cameras: tuple[str, ...],
+    size: int,
+    *,
+    step_ns: int | None = None,
+    video: bool = False,
+    tolerated: float = TOLERATED,
+    renamed: Mapping[str, str] | None = None,
+) -> Frames:
+    """The clips in `folder` as arrays, packed on first use.
+
+    Args:
+        folder: A dataset of any kind that `open_source` knows.
+        cameras: Those wanted, in order. Of a video, those of them that it has, or its first if it has none of them.
+        size: Height and width of images [px].
+        step_ns: Time between samples [ns]; that of the data if absent.
+        video: Whether to read images and sentences alone.
+        tolerated: Share of a video's clips that may be damaged.
+        renamed: Name that a camera has in the data -> name that it gets.
+
+    Raises:
+        DatasetError: there are no clips, demonstrations lack a camera or their actions, steps differ, or too much
+            cannot be read.
+    """
+    source = open_source(folder, renamed or {})
+    packed = folder / f"packed_{size}{VIDEO_SUFFIX if video else ''}"
+    if not _is_packed(packed, source, step_ns):
+        _pack(source, packed, _Wanted(cameras, size, step_ns, video, tolerated))
+    meta = json.loads((packed / "frames.json").read_text())
+    series = {name: np.load(packed / f"{name}.npy") for name in SERIES if not video}
+    return frames_of({"cameras": cameras} | meta, packed, np.load(packed / "pixels.npy", mmap_mode="r"), series)
+
+
+def _is_packed(packed: Path, source: Source, step_ns: int | None) -> bool:
+    try:
+        meta = json.loads((packed / "frames.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return False
+    return meta["episodes"] == len(source.names()) and step_ns in {None, meta["step_ns"]}
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    cameras: tuple[str, ...]
+    size: int
+    step_ns: int | None
+    video: bool
+    tolerated: float
+
+
+def _pack(source: Source, packed: Path, wanted: _Wanted) -> None:
+    """Writes all arrays beside their place and moves them there whole."""
+    names = source.names()
+    part = Path(tempfile.mkdtemp(prefix=f".{packed.name}-", dir=packed.parent))
+    try:
+        meta = _write_arrays(source, names, part, wanted)
+        meta["episodes"] = len(names)
+        (part / "frames.json").write_text(json.dumps(meta))
+        part.chmod(0o755)
+        if packed.exists():
+            shutil.rmtree(packed)
+        part.rename(packed)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    logger.info("packed %d clips, %d samples into %s", len(meta["lengths"]), sum(meta["lengths"]), packed)
+
+
+def _write_arrays(source: Source, names: list[str], part: Path, wanted: _Wanted) -> dict[str, Any]:
+    cameras = wanted.cameras
+    meta: dict[str, Any] = {"lengths": [], "tasks": [], "instructions": []}
+    series: dict[str, list[npt.NDArray]] = {name: [] for name in SERIES if not wanted.video}
+    damaged: dict[str, str] = {}
+    steps = set()
+    with (part / "pixels.raw").open("wb") as raw:
+        for name in names:
+            try:
+                clip = source.read(name, wanted.step_ns)
+            except DatasetError as error:
+                if not wanted.video:
+                    raise
+                damaged[name] = str(error)
+                continue
+            cameras = _cameras(clip, name, source, wanted, cameras if meta["lengths"] else None)
+            _write_pixels(raw, clip, cameras, wanted.size)
+            for key, parts in series.items():
+                parts.append(getattr(clip, key))
+            meta["lengths"].append(len(clip))
+            meta["tasks"].append(clip.task)
+            meta["instructions"].append(clip.instructions)
+            steps.add(clip.step_ns)
+    check_damage(damaged, len(names), wanted.tolerated)
+    if len(steps) != 1:
+        raise DatasetError(f"{source.folder}: episodes have different steps {sorted(steps)} ns, expected one")
+    shape = (sum(meta["lengths"]), len(cameras), wanted.size, wanted.size, 3)
+    pixels = np.lib.format.open_memmap(part / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape)
+    pixels.reshape(-1)[:] = np.memmap(part / "pixels.raw", dtype=np.uint8, mode="r")
+    pixels.flush()
+    (part / "pixels.raw").unlink()
+    for key, parts in series.items():
+        np.save(part / f"{key}.npy", np.concatenate(parts))
+    return meta | {"step_ns": steps.pop(), "cameras": cameras, "damaged": damaged}
+
+
+def _write_pixels(raw: BinaryIO, clip: Clip, cameras: tuple[str, ...], size: int) -> None:
+    resize = ImageTransform(size)
+    for row in range(len(clip)):
+        for camera in cameras:
+            raw.write(resize.decode(resize.encode(clip.images[camera][row])).tobytes())
+
+
+def _cameras(clip: Clip, name: str, source: Source, wanted: _Wanted, before: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The cameras to pack of a clip.
+
+    Raises:
+        DatasetError: it lacks some, or the actions that demonstrations need.
+    """
+    needed = before or wanted.cameras
+    if wanted.video and before is None:
+        return tuple(c for c in needed if c in clip.images) or (min(clip.images),)
+    missing = [camera for camera in needed if camera not in clip.images]
+    if missing:
+        raise DatasetError(
+            f"{source.folder}, {name}: no images of camera {missing}; it has {sorted(clip.images)}, expected "
+            f"{list(needed)}; `--camera WANTED=ITS_NAME` says which is which"
+        )
+    if not wanted.video and not isinstance(clip, Episode):
+        raise DatasetError(
+            f"{source.folder}, {name}: got a clip without actions from {source.kind}, expected a demonstration; "
+            "give the folder with --video: the autoencoder, GFDM and GIDM stages need no actions"
+        )
+    return needed
