@@ -277,12 +277,13 @@ def test_cancelling_may_brake_instead():
     made = controller(decelerate_on_cancel=True, max_deceleration_on_cancel=2.0)
     made.command(goal(point(1000, [1.0, 0.0]), goal_id="g"), NOW)
     follow(made, 500)
-    speed = made.desired.velocities[0]
-    at = made.desired.positions[0]
+    before = made.desired
+    assert before is not None and before.velocities is not None
+    speed, at = before.velocities[0], before.positions[0]
     made.cancel("g", np.zeros(2), NOW + 500 * MS)
     rest = follow(made, 1500, start_ms=500)
     assert rest[0] == pytest.approx(at + speed**2 / (2 * 2.0), abs=2e-3)
-    assert not made.desired.velocities.any()
+    np.testing.assert_array_equal(rest, follow(made, 1600, start_ms=1500))
     assert made.take_results()[0].outcome == "canceled"
 
 

@@ -28,9 +28,9 @@ def test_a_velocity_stays_in_force_when_messages_stop():
     made.activate(0, HERE)
     assert made.update(5 * MS, HERE) is None
     made.command([0.5, 0.0], 5 * MS)
-    for millisecond in range(5, 2005, 5):
-        at = made.update(millisecond * MS + 5 * MS, HERE)
-    np.testing.assert_allclose(at, HERE + np.array([1.0, 0.0]), atol=1e-9)
+    reached = [made.update(millisecond * MS + 5 * MS, HERE) for millisecond in range(5, 2005, 5)]
+    assert reached[-1] is not None
+    np.testing.assert_allclose(reached[-1], HERE + np.array([1.0, 0.0]), atol=1e-9)
     made.command([np.nan, 0.0], 0)
     assert made.dropped == 1
     with pytest.raises(CommandRefusedError, match="got 1 numbers, expected 2"):

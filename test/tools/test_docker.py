@@ -32,7 +32,7 @@ def test_there_is_an_image_for_robots_jetsons_and_training():
 @pytest.mark.skipif(HADOLINT is None, reason="hadolint is not installed; `make setup` installs it")
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
 def test_hadolint_finds_nothing(path):
-    done = subprocess.run([HADOLINT, path], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([str(HADOLINT), path], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 

@@ -10,7 +10,7 @@ from launch.substitutions import LaunchConfiguration
 
 from defi_ros.bringup import BringupOptions, Process, processes
 from defi_ros.robot import load_robot
-from launch import LaunchContext, LaunchDescription
+from launch import LaunchContext, LaunchDescription  # pyright: ignore[reportAttributeAccessIssue]
 
 ARGUMENTS = {
     "sim": ("false", "true: a simulated robot and cameras in place of the real ones"),

@@ -65,7 +65,9 @@ class Alignment:
 class PolicySettings:
     """Which policy runs, on what, and how often."""
 
-    path: str = param("nano", "Name of a shipped policy, `scripted`, the folder of a checkpoint, or none: people alone.")
+    path: str = param(
+        "nano", "Name of a shipped policy, `scripted`, the folder of a checkpoint, or none: people alone."
+    )
     backend: str = param("torch", "What runs the networks.", choices=("torch", "compiled", "onnx"))
     device: str = param("cpu", "Where they run: cpu, cuda, cuda:1, or, for onnx, tensorrt.")
     composed: bool = param(False, "GFDM and GIDM in one process, handing features over by reference.")

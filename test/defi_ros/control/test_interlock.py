@@ -85,7 +85,8 @@ def test_a_ur_that_does_not_move_says_why(state, what):
     ],
 )  # fmt: skip
 def test_a_ur_is_brought_back_in_the_documented_order(state, program, steps):
-    assert ur_recovery(*state, program) == steps
+    running, mode, safety = state
+    assert ur_recovery(running, mode, safety, program) == steps
 
 
 def test_a_ur_is_never_brought_back_past_a_person():

@@ -294,10 +294,10 @@ class TestJointTrajectory(JointTrajectoryContract):
                 positions[6] += 0.25 * (1.0 - np.cos(2.0 * time_s))
                 velocity[6] = 0.5 * np.sin(2.0 * time_s)
                 driver.send(positions, velocity, positions, now_ns)
-                late.append(abs(positions[6] - controller.update(now_ns, SPEC.home)[6]))
+                late.append(abs(positions[6] - set_points(controller, now_ns)[6]))
             while sent:
                 controller.command(TrajectoryGoal(_trajectory(sent.pop())), now_ns)
-            reached.append(controller.update(now_ns, SPEC.home)[6])
+            reached.append(set_points(controller, now_ns)[6])
         assert max(late[8:]) < 0.001
         speeds = np.abs(np.diff(reached)) / 0.001
         assert speeds[995] > 0.4 and speeds[1000 + 150 :].max() < 1e-9
@@ -337,7 +337,7 @@ class TestBatchedTrajectory(JointTrajectoryContract):
                 driver.send(positions, velocity, SPEC.home, now_ns)
             while sent:
                 controller.command(TrajectoryGoal(_trajectory(sent.pop())), now_ns)
-            reached.append(controller.update(now_ns, SPEC.home)[6])
+            reached.append(set_points(controller, now_ns)[6])
             wanted.append(SPEC.home[6] + 0.25 * (1.0 - np.cos(2.0 * max(time_s - 0.1, 0.0))))
         assert np.abs(np.array(reached[200:1000]) - wanted[200:1000]).max() < 2e-3
         speeds = np.abs(np.diff(reached)) / 0.001
@@ -346,6 +346,8 @@ class TestBatchedTrajectory(JointTrajectoryContract):
 
 class GuardedDriverContract(ArmDriverContract):
     """For controllers that take speeds: with a correction of 1/s, a speed is a distance."""
+
+    fastest: np.ndarray
 
     def stopped_at(self, positions):
         return SPEC.home[[0, 6]]
@@ -382,7 +384,7 @@ class TestForwardVelocity(GuardedDriverContract):
 
     @pytest.fixture(autouse=True)
     def _guard_ends(self):
-        self.keeper = None
+        self.keeper: Any = None
         yield
         if self.keeper is not None:
             self.end_guard()
@@ -514,6 +516,13 @@ class TestServoTwist(ServoContract):
         wire.until(lambda: wire.heard)
         linear = wire.heard[-1].twist.linear
         np.testing.assert_allclose([linear.x, linear.y, linear.z], [0.3, -0.1, 0.0], atol=1e-12)
+
+
+def set_points(controller, now_ns):
+    """Where the simulated controller wants the joints [rad]."""
+    wanted = controller.update(now_ns, SPEC.home)
+    assert wanted is not None
+    return wanted
 
 
 def _trajectory(message):

@@ -95,8 +95,7 @@ class ArmGuard:
         done: Future[tuple[bool, str]] = Future(executor=self._node.executor)
         self._inbox.put(lambda now_ns: self._core.on_fault(RECOVERY, "a recovery runs", now_ns))
         self._node.start_worker(RECOVERY, lambda stop: done.set_result(self._try_recover(stop)))
-        outcome = await done
-        response.success, response.message = outcome
+        response.success, response.message = await done or (False, "recovery: it ended without a result")
         self._inbox.put(lambda now_ns: self._core.on_fault(RECOVERY, None, now_ns))
         self.look()  # so that a reset asked for on this answer finds the robot ready
         self._recovering = False
