@@ -2,17 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
 
 import defi_sim
 from defi_models.contract import NS_PER_S, ActionChunk, RobotSpec
 from defi_ros.control.kinematics import Kinematics
 from defi_ros.robot import RobotFile, load_robot
-
-settings.register_profile(
-    "laws", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-settings.load_profile("laws")
 
 START_NS = 1_750_000_000 * NS_PER_S
 PERIOD_NS = 5_000_000

@@ -232,6 +232,9 @@ def test_ticks_in_a_burst_or_of_a_clock_set_back_repeat_the_last_command(bench):
         again = bench.core.tick(bench.now_ns + later_ns)
         np.testing.assert_array_equal(again.positions, command.positions)
         assert (again.gripper_goal, again.chunk_started) == (None, False)
+    bench.now_ns -= NS_PER_S
+    command = bench.run(0.5)
+    assert (command.mode, command.reason, command.at_rest) == (Mode.HOLD, "the clock was set back by 1.00 s", True)
 
 
 def teleop(twist=(0.0,) * 6, deadman=True, gripper=1.0):

@@ -197,6 +197,7 @@ class ArmCore:
                 )
             self._anchor_to_measured()
         elif self._tick_ns is not None and now_ns - self._tick_ns < EARLIEST_TICK * self._period_ns:
+            self._note_clock(self._tick_ns, now_ns)
             self._tick_ns = min(self._tick_ns, now_ns)
             return self._again(self._command)
         self._tick_ns = now_ns
@@ -216,6 +217,14 @@ class ArmCore:
                 self._schedule.clear()
         self._command = self._say(command, wanted_gripper, now_ns)
         return self._command
+
+    def _note_clock(self, before_ns: int, now_ns: int) -> None:
+        """A clock that was set back ends what was dated by it: nothing would be found silent until it has caught up."""
+        back_s = (before_ns - now_ns) / NS_PER_S
+        if back_s > self._control.state_timeout_s:
+            self.authority.hold(f"the clock was set back by {back_s:.2f} s", now_ns)
+            self._schedule.clear()
+        self._measured_ns = min(self._measured_ns, now_ns)
 
     def _target(self, now_ns: int) -> tuple[FloatArray | None, float | None, str]:
         """The joints due now, shape (joints,) [rad], the wanted opening, and why there is no target or a changed one."""
@@ -288,6 +297,7 @@ class ArmCore:
         self._filter.reset(self._measured)
         self._reference = self._filter.state.p
         self.monitor.restart()
+        self.monitor.check(self._reference, self._kinematics.tip(self._reference))
 
     def _anchor(self, chunk: ActionChunk) -> tuple[FloatArray, FloatArray] | None:
         """Where the arm is commanded to be, as a row of the chunk's space, and how fast its positions change."""
