@@ -119,3 +119,16 @@ def test_a_velocity_controller_brings_its_guard_along(tmp_path):
     file.write_text(text.replace("kind: forward_position ", "kind: forward_velocity ", 1))
     names = [process.name for process in processes(load_robot(file), BringupOptions(str(file)))]
     assert names.index("stop_guard_node") < names.index("arm_bridge_node")
+
+
+@pytest.mark.parametrize("name", available_robots())
+def test_every_robot_has_a_page_from_wiring_to_what_is_not_guaranteed(name):
+    pages = robots_folder().parents[1] / "docs" / "robots"
+    text = (pages / f"{name}.md").read_text()
+    headings = " ".join(re.findall(r"^## (.*)$", text, re.MULTILINE)).lower()
+    for subject in ("wiring", "network", "real time", "first motion", "what is not guaranteed"):
+        assert subject in headings
+    assert f"config/robots/{name}.yaml" in text and f"{name}.launch.py" in text
+    assert f"({name}.md)" in (pages / "README.md").read_text()
+    for target in re.findall(r"\]\(([\w.]+)(?:#[\w-]+)?\)", text):
+        assert (pages / target).is_file(), target
