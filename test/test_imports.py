@@ -16,6 +16,7 @@ CHAIN = (
     ("datasets", "recording"),
     ("inference",),
     ("training", "export", "evaluation"),
+    ("experiment",),
     ("bridge", "drivers"),
     ("nodes",),
     ("bringup",),

@@ -42,6 +42,7 @@ setup(
             "imagine = defi_models.inference.command:Imagine",
             "export = defi_models.export:Export",
             "inspect = defi_models.inspection:Inspect",
+            "claim = defi_models.experiment.command:Claim",
             "import-official = defi_models.official:ImportOfficial",
             "data = defi_models.datasets.command:Data",
         ],

@@ -1,0 +1,181 @@
+"""docs/results.md, made from saved figures alone: every number in it is read from a JSON file that a command wrote."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from defi_models.contract import ConfigError
+from defi_models.experiment.arms import ARMS
+from defi_models.experiment.outcome import Outcome, order, read_outcomes, verdicts
+
+Report = Mapping[str, Any]
+HEAD = """# Results
+
+Made by `defi claim --report` from saved figures; do not edit it by hand. Intervals are 95 %.
+"""
+TARGET_CHAINS, TARGET_MS, TARGET_DIFFERENCE = (2.5, 4.5), 60.0, 1e-3  # what the project set itself
+
+
+def write_report(
+    path: Path, out: Path, chains: Sequence[Path], exports: Sequence[Path], inspections: Sequence[Path]
+) -> None:
+    """Writes the page.
+
+    Args:
+        path: The page.
+        out: Folder of the experiment.
+        chains: Files of `defi eval chains --json`.
+        exports: Files of `defi export --json`.
+        inspections: Files of `defi inspect --json`.
+
+    Raises:
+        ConfigError: a file is missing or is none of these.
+    """
+    sections = [HEAD, claim(read_outcomes(out))]
+    sections.append(_section("Chains", chains, chain_section, "defi eval chains --policy nano --json FILE", "--chains"))
+    sections.append(
+        _section("ONNX and latency", exports, export_section, "defi export nano --onnx --json FILE", "--export")
+    )
+    sections.append(
+        _section("The model of the paper", inspections, inspect_section, "defi inspect base --json FILE", "--inspect")
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(sections))
+
+
+def _section(title: str, files: Sequence[Path], make: Callable[[Report], str], command: str, option: str) -> str:
+    if not files:
+        return f"## {title}\n\nNo figures were given: `{command}`, then `defi claim --report {option} FILE`.\n"
+    made = []
+    for file in files:
+        try:
+            made.append(make(json.loads(file.read_text())))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{option} {file}: got {error!r}, expected what `{command}` writes") from error
+    return f"## {title}\n\n" + "\n".join(made)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def claim(outcomes: Mapping[str, Outcome]) -> str:
+    """The section of the paper's claim."""
+    first = next(iter(outcomes.values())).results[0]
+    seeds = max(len(outcome.seeds) for outcome in outcomes.values())
+    text = [
+        "## The claim of the paper: separate pretraining of both halves",
+        "",
+        _setting(first, outcomes),
+        "",
+        table(
+            ["arm", "seeds", "attempts", "success", "95 %", "held-out error", "steps", "trained parameters"],
+            [_row(outcome) for outcome in outcomes.values()],
+        ),
+        *(f"- {sentence}" for sentence in verdicts(outcomes)),
+        f"- {order(outcomes)}",
+        f"- Intervals count attempts, not seeds: with {seeds} seed{'s' * (seeds > 1)} they say nothing of how much another "
+        "training run would differ.",
+        "",
+        table(["success by task", *outcomes], _task_rows(outcomes)),
+    ]
+    return "\n".join(text)
+
+
+def _setting(first: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> str:
+    """What was done, in words and numbers of the saved results."""
+    data = dict(first["data"])
+    target = data.pop("target")
+    videos = ", ".join(f"{count} of {name.replace('_', ' ')}" for name, count in data.items())
+    total = sum(first["steps"].values())
+    timing, batch = first["timing"], first["batch"]
+    seconds = {
+        name: sum(r["stage_3_seconds"] for r in outcome.results) / len(outcome.results)
+        for name, outcome in outcomes.items()
+    }
+    minutes = ", ".join(f"{name} {value / 60:.0f}" for name, value in seconds.items())
+    return (
+        f"Budget `{first['budget']}`: {target} demonstrations of the target arm, and video without actions ({videos}). "
+        f"Every arm makes {total} gradient steps (batches: GFDM {batch['gfdm']}, GIDM {batch['gidm']}, stage 3 "
+        f"{batch['policy']}) on one autoencoder a seed that all share ({first['autoencoder_steps']} steps). A half without "
+        "pretraining has the same architecture and fresh weights, which stage 3 alone trains, through the loss of the "
+        "actions, on the target demonstrations; the steps of its pretraining are added to stage 3. A pretrained GFDM is "
+        "frozen in stage 3. In pretraining the target's demonstrations, without their actions, are "
+        f"{first['target_share']:.0%} of all samples; every twentieth episode's actions are held out from stage 3, but "
+        "not its images from pretraining. The entangled baseline predicts the frames to come and the actions in one pass "
+        "of one transformer, by regression.\n\n"
+        f"Judged on the tasks of the fixtures in scenes of the split `{first['split']}`, which no training saw; an attempt "
+        f"fails after {timing['timeout_s']:g} s, a chunk is asked for every {timing['replan_s']:g} s and comes "
+        f"{timing['latency_s']:g} s late. Held-out error: mean absolute error of the translation and of the rotation of "
+        f"all actions of a chunk. Equal steps are not equal time; minutes of stage 3 (all of its training, for the "
+        f"entangled one), mean over seeds: {minutes}."
+    )
+
+
+def _row(outcome: Outcome) -> list[str]:
+    low, high = outcome.interval
+    errors = []
+    for name, unit in (("held_out_translation_mm", "mm"), ("held_out_rotation_rad", "rad")):
+        mean, deviation = outcome.held_out(name)
+        digits = 2 if unit == "mm" else 4
+        spread = "" if deviation is None else f" ± {deviation:.{digits}f}"
+        errors.append(f"{mean:.{digits}f}{spread} {unit}")
+    first = outcome.results[0]
+    steps = " + ".join(f"{count} {stage}" for stage, count in first["steps"].items())
+    seeds = ", ".join(str(seed) for seed in outcome.seeds)
+    rate = f"{outcome.success:.1%} ({outcome.successes})"
+    interval, parameters = f"[{low:.1%}, {high:.1%}]", f"{first['parameters'] / 1e6:.2f} M"
+    return [outcome.label, seeds, str(outcome.count), rate, interval, ", ".join(errors), steps, parameters]
+
+
+def _task_rows(outcomes: Mapping[str, Outcome]) -> list[list[str]]:
+    counts = {name: outcome.per_task() for name, outcome in outcomes.items()}
+    tasks = sorted({task for each in counts.values() for task in each})
+    return [
+        [task, *("{}/{}".format(*counts[name].get(task, (0, 0))) for name in ARMS if name in outcomes)]
+        for task in tasks
+    ]
+
+
+def chain_section(report: Report) -> str:
+    """Long-horizon chains of one policy."""
+    low, high = report["interval_95"]
+    rows = [[str(k), f"{share:.1%}"] for k, share in report["success"].items()]
+    average, (landing, aim) = report["average_length"], TARGET_CHAINS
+    reached = "the aim" if average >= aim else "the first landing, not the aim" if average >= landing else "neither"
+    return (
+        f"`{Path(str(report['policy'])).name}`, {report['chains']} chains of unseen scenes (split "
+        f"`{report.get('split', 'test')}`), seed {report['seed']}: average length **{average:.2f}** [{low:.2f}, {high:.2f}]. "
+        f"First landing {landing}, aim {aim}: it reaches {reached}.\n\n" + table(["in a row", "share of chains"], rows)
+    )
+
+
+def export_section(report: Report) -> str:
+    """How a policy's graphs compare with torch."""
+    rows = [
+        [name.removesuffix("_ms").upper(), f"{row['torch']:.1f}", f"{row['onnx']:.1f}"]
+        for name, row in report.items()
+        if name in ("gfdm_ms", "gidm_ms")
+    ]
+    total = {backend: sum(report[name][backend] for name in ("gfdm_ms", "gidm_ms")) for backend in ("torch", "onnx")}
+    rows.append(["both", f"{total['torch']:.1f}", f"{total['onnx']:.1f}"])
+    difference = report["action_difference"]
+    met = "within" if difference <= TARGET_DIFFERENCE else "above"
+    quick = "within" if total["onnx"] <= TARGET_MS else "above"
+    return (
+        f"Largest difference of normalised actions between torch and onnxruntime: {difference:.1e}, {met} "
+        f"{TARGET_DIFFERENCE:g}. A chunk takes {total['onnx']:.1f} ms with onnxruntime, {quick} {TARGET_MS:g} ms.\n\n"
+        + table(["median, one thread [ms]", "torch", "onnxruntime"], rows)
+    )
+
+
+def inspect_section(report: Report) -> str:
+    """Parameters and operations of a model, part by part."""
+    parts = report["parts"]
+    rows = [[str(cell) for cell in (part["name"], part["parameters"], part.get("flops", ""))] for part in parts]
+    return table(["part", "parameters", "FLOPs"], rows)

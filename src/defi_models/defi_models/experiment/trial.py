@@ -1,0 +1,178 @@
+"""One arm with one seed: trained, judged, and its result written; finished steps are kept, so it goes on where it was.
+
+<out>/seed_<n>/shared/    what arms of a seed have in common: autoencoder, latents, pretrained GFDM and GIDM
+<out>/seed_<n>/<arm>/     the run of an arm; checkpoint/, attempts.json while it is judged, result.json at the end
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from defi_models.contract import ConfigError, Policy
+from defi_models.datasets.frames import Frames
+from defi_models.evaluation.rollout import Attempt, Timing, attempt
+from defi_models.experiment.arms import ENTANGLED, Arm, Budget
+from defi_models.experiment.baseline import load_entangled, new_network, train_entangled, trained_parameters
+from defi_models.experiment.footage import task_names
+from defi_models.inference.load import load_policy
+from defi_models.models.defi import ForwardHalf, InverseHalf, count_parameters
+from defi_models.training.run import Run, write_text
+from defi_models.training.stages import STAGE_FUNCTIONS
+from defi_sim.world import World
+
+SHARED = "shared"
+RESULT, ATTEMPTS, BUDGET = "result.json", "attempts.json", "budget.json"
+SPLIT = "test"
+FIRST_ATTEMPT_SEED = 900_000  # far from those of the data
+SAVE_EVERY = 4  # attempts
+PRETRAINED = ("gfdm", "gidm")
+TARGET = "franka_panda"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One arm with one seed.
+
+    Attributes:
+        out: Folder of the experiment.
+        budget: What every arm gets.
+        frames: All data.
+        amounts: How many demonstrations and clips that is.
+        seed: Of all randomness.
+        progress: Told one line at a time.
+    """
+
+    out: Path
+    budget: Budget
+    frames: Frames
+    amounts: dict[str, int]
+    seed: int
+    progress: Callable[[str], None]
+
+    @property
+    def folder(self) -> Path:
+        """Of the seed."""
+        return self.out / f"seed_{self.seed}"
+
+    def run(self, arm: Arm) -> dict[str, Any]:
+        """Does what is left of an arm; its result."""
+        place = self.folder / arm.name
+        if (place / RESULT).is_file():
+            return json.loads((place / RESULT).read_text())
+        self.prepare(arm)
+        training = self._training(arm, place)
+        if not (place / "policy.safetensors").is_file() or not (place / "checkpoint").is_dir():
+            self._train(arm, training)
+        attempts = judge(place, self._policy(arm, place), self.budget, self.progress)
+        result = self._result(arm, place, training, attempts)
+        write_text(place / RESULT, json.dumps(result, indent=1) + "\n")
+        (place / ATTEMPTS).unlink()
+        for made in (*place.glob("latents*.npy"), *place.glob("features*.npy")):
+            made.unlink()
+        return result
+
+    def prepare(self, arm: Arm) -> None:
+        """Makes what arms of a seed share, as far as `arm` needs it."""
+        shared = self._training(arm, self.folder / SHARED)
+        wanted = ["autoencoder", *(stage for stage in PRETRAINED if getattr(arm, stage))]
+        for stage in wanted:
+            if not (shared.out / f"{stage}.safetensors").is_file():
+                self.progress(f"seed {self.seed}: {stage}, shared by the arms that need it")
+                shared.describe(stage)
+                STAGE_FUNCTIONS[stage](shared)
+
+    def _training(self, arm: Arm, place: Path) -> Run:
+        return Run(self.budget.preset(arm), self.frames, place, self.seed, TARGET, self._told(place))
+
+    def _told(self, place: Path) -> Callable[[str], None]:
+        return lambda line: self.progress(f"seed {self.seed}: {place.name}: {line}")
+
+    def _train(self, arm: Arm, training: Run) -> None:
+        """Stage 3 of an arm, on what it shares and on fresh weights for what is not pretrained."""
+        shared, place = self.folder / SHARED, training.out
+        place.mkdir(parents=True, exist_ok=True)
+        training.describe("policy")
+        given = ["autoencoder", *(stage for stage in PRETRAINED if getattr(arm, stage))]
+        for file in (*(f"{stage}.safetensors" for stage in given), *(f"{stage}.figures.json" for stage in given)):
+            shutil.copyfile(shared / file, place / file)
+        for latents in shared.glob("latents*.npy"):
+            shutil.copyfile(latents, place / latents.name)
+        if arm.name == ENTANGLED:
+            train_entangled(training, self.budget.steps)
+            return
+        config = training.config
+        torch.manual_seed(self.seed)
+        forward = ForwardHalf(config, video=True)
+        inverse = InverseHalf(config, forward.gfdm.feature_width)
+        training.load("autoencoder", forward.gfdm.autoencoder)
+        if not arm.gfdm:
+            training.save("gfdm", forward, {"steps": 0})
+        if not arm.gidm:
+            training.save("gidm", nn.ModuleDict({"gidm": inverse.gidm, "text": inverse.text}), {"steps": 0})
+        STAGE_FUNCTIONS["policy"](training)
+
+    def _policy(self, arm: Arm, place: Path) -> Policy:
+        checkpoint = place / "checkpoint"
+        return load_entangled(checkpoint) if arm.name == ENTANGLED else load_policy(str(checkpoint))
+
+    def _result(self, arm: Arm, place: Path, training: Run, attempts: list[Attempt]) -> dict[str, Any]:
+        """What a report needs to know, and nothing that differs from one machine to the next."""
+        config = training.config
+        figures = json.loads((place / "policy.figures.json").read_text())
+        entangled = arm.name == ENTANGLED
+        steps = {stage: self.budget.schedules[stage].steps for stage in PRETRAINED if getattr(arm, stage)}
+        return {
+            "arm": arm.name,
+            "label": arm.label,
+            "budget": self.budget.name,
+            "seed": self.seed,
+            "steps": {**steps, "policy": training.preset.schedules["policy"].steps},
+            "batch": {stage: schedule.batch for stage, schedule in self.budget.schedules.items()},
+            "autoencoder_steps": self.budget.schedules["autoencoder"].steps,
+            "parameters": count_parameters([new_network(config)]) if entangled else trained_parameters(config),
+            "data": self.amounts,
+            "target_share": self.budget.target_share,
+            "held_out": {name: value for name, value in figures.items() if name.startswith("held_out")},
+            "stage_3_seconds": figures["seconds"],
+            "split": SPLIT,
+            "timing": asdict(Timing(timeout_s=self.budget.timeout_s)),
+            "attempts": [asdict(one) for one in attempts],
+        }
+
+
+def judge(place: Path, policy: Policy, budget: Budget, progress: Callable[[str], None]) -> list[Attempt]:
+    """Attempts the tasks in turn in test scenes; what was done before an interruption is kept in `place`."""
+    path, tasks, timing = place / ATTEMPTS, task_names(), Timing(timeout_s=budget.timeout_s)
+    done = [Attempt(**one) for one in json.loads(path.read_text())] if path.is_file() else []
+    with World() as world:
+        while len(done) < budget.attempts:
+            number = len(done)
+            task, seed = tasks[number % len(tasks)], FIRST_ATTEMPT_SEED + number
+            done.append(attempt(world, policy, task, seed, timing, split=SPLIT))
+            if len(done) % SAVE_EVERY == 0 or len(done) == budget.attempts:
+                write_text(path, json.dumps([asdict(one) for one in done]))
+                progress(f"{place.name}: {sum(a.success for a in done)} of {len(done)} attempts")
+    return done
+
+
+def check_budget(out: Path, budget: Budget) -> None:
+    """Writes down whose results a folder holds, or refuses to add those of another budget.
+
+    Raises:
+        ConfigError: so.
+    """
+    path = out / BUDGET
+    out.mkdir(parents=True, exist_ok=True)
+    if path.is_file():
+        found = json.loads(path.read_text())["budget"]
+        if found != budget.name:
+            raise ConfigError(f"--out {out}: holds results of budget {found!r}, got --budget {budget.name!r}")
+    write_text(path, json.dumps({"budget": budget.name}) + "\n")

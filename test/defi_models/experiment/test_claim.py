@@ -1,0 +1,180 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from footage import shades, write_video
+from tiny import tiny_episodes
+
+from defi_models.cli import main
+from defi_models.contract import ConfigError
+from defi_models.datasets.sources import open_source
+from defi_models.experiment.arms import ARMS, BUDGETS, smallest
+from defi_models.experiment.baseline import trained_parameters
+from defi_models.experiment.entangled import Entangled, entangled_like
+from defi_models.experiment.footage import film
+from defi_models.experiment.outcome import difference_interval
+from defi_models.experiment.trial import check_budget
+from defi_models.models.transformer import SpatioTemporalTransformer
+from defi_models.training.presets import nano
+from defi_sim.world import World
+
+WORDS = ("drawer", "open", "the")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All five arms, run by the command on data that were there already."""
+    out = tmp_path_factory.mktemp("claim")
+    tiny_episodes(out / "data" / "target", count=3)
+    for body in ("other_arm", "hand"):
+        clip = out / "data" / "video" / body / "clip_000000.mp4"
+        write_video(clip, shades(14), 10)
+        clip.with_suffix(".txt").write_text("open the drawer\n")
+        (out / "data" / f"{body}.json").write_text("{}")
+    (out / "data" / "target.json").write_text("{}")
+    assert main(["claim", "--out", str(out), "--budget", "smoke", "--seeds", "1"]) == 0
+    return out
+
+
+def results(out: Path) -> dict[str, dict]:
+    return {path.parent.name: json.loads(path.read_text()) for path in out.glob("seed_0/*/result.json")}
+
+
+def test_every_arm_makes_the_same_number_of_steps_and_is_judged(finished: Path) -> None:
+    found = results(finished)
+    assert set(found) == set(ARMS)
+    for result in found.values():
+        assert sum(result["steps"].values()) == BUDGETS["smoke"].steps
+        assert len(result["attempts"]) == BUDGETS["smoke"].attempts
+        assert result["data"] == {"target": 3, "hand": 1, "other_arm": 1}
+        assert np.isfinite(list(result["held_out"].values())).all()
+
+
+def test_arms_share_what_is_pretrained_and_nothing_else(finished: Path) -> None:
+    def weights(arm: str, stage: str) -> bytes:
+        return (finished / "seed_0" / arm / f"{stage}.safetensors").read_bytes()
+
+    assert weights("both", "gfdm") == weights("gfdm_only", "gfdm") != weights("neither", "gfdm")
+    assert weights("both", "gidm") == weights("gidm_only", "gidm") != weights("neither", "gidm")
+    assert weights("neither", "gfdm") == weights("gidm_only", "gfdm")
+    trained = {arm: (finished / "seed_0" / arm / "policy.forward.safetensors").is_file() for arm in ARMS}
+    assert trained == {"both": False, "gfdm_only": False, "gidm_only": True, "neither": True, "entangled": False}
+
+
+def test_finished_arms_are_kept_and_an_interrupted_one_goes_on(finished: Path) -> None:
+    kept = finished / "seed_0" / "both" / "result.json"
+    left = finished / "seed_0" / "neither"
+    before, written = results(finished)["neither"], kept.stat().st_mtime_ns
+    (left / "result.json").unlink()  # as if it had been killed between its training and its judgement
+    trained = (left / "policy.safetensors").stat().st_mtime_ns
+    marked = [{**before["attempts"][0], "duration_s": 123.0}]
+    (left / "attempts.json").write_text(json.dumps(marked))
+    assert main(["claim", "--out", str(finished), "--budget", "smoke"]) == 0
+    assert kept.stat().st_mtime_ns == written
+    assert (left / "policy.safetensors").stat().st_mtime_ns == trained
+    assert results(finished)["neither"] == {**before, "attempts": marked}
+    (left / "result.json").write_text(json.dumps(before))
+
+
+def test_report_says_what_is_saved(finished: Path, tmp_path: Path) -> None:
+    chains = tmp_path / "chains.json"
+    score = {"policy": "nano", "average_length": 3.21, "interval_95": [2.9, 3.5], "success": {"1": 0.9, "2": 0.8}}
+    chains.write_text(json.dumps(score | {"chains": 17, "seed": 4}))
+    out = tmp_path / "out"
+    for arm, won in (("both", 60), ("neither", 20), ("gfdm_only", 58)):
+        saved = results(finished)[arm]
+        one = saved["attempts"][0]
+        attempts = [{**one, "success": number < won} for number in range(64)]
+        (out / "seed_0" / arm).mkdir(parents=True)
+        (out / "seed_0" / arm / "result.json").write_text(json.dumps({**saved, "attempts": attempts}))
+    page = tmp_path / "results.md"
+    given = ["claim", "--out", str(out), "--report", "--page", str(page), "--chains", str(chains)]
+    assert main(given) == 0
+    text = page.read_text()
+    assert "| both pretrained | 0 | 64 | 93.8% (60) |" in text
+    assert "against neither pretrained: +62.5 points" in text and "the paper's direction, and more than chance" in text
+    assert "against GFDM pretrained: +3.1 points" in text and "not told from chance" in text
+    assert "No result yet: GIDM pretrained; entangled" in text
+    assert "average length **3.21** [2.90, 3.50]" in text and "17 chains" in text
+    assert "No figures were given: `defi export" in text
+    assert str(tmp_path) not in text
+
+
+def test_report_says_when_the_paper_is_contradicted(finished: Path, tmp_path: Path) -> None:
+    for arm, won in (("both", 10), ("neither", 50)):
+        saved = results(finished)[arm]
+        attempts = [{**saved["attempts"][0], "success": number < won} for number in range(64)]
+        (tmp_path / "seed_0" / arm).mkdir(parents=True)
+        (tmp_path / "seed_0" / arm / "result.json").write_text(json.dumps({**saved, "attempts": attempts}))
+    assert main(["claim", "--out", str(tmp_path), "--report", "--page", str(tmp_path / "page.md")]) == 0
+    assert "this contradicts the paper, and by more than chance" in (tmp_path / "page.md").read_text()
+
+
+def test_a_folder_holds_one_budget(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError, match="holds results of budget 'smoke'"):
+        check_budget(finished, BUDGETS["cpu"])
+    assert main(["claim", "--out", str(finished / "none"), "--report"]) == 2
+    assert main(["claim", "--out", str(finished / "none"), "--budget", "nan"]) == 2
+    assert "did you mean 'nano'?" in capsys.readouterr().err
+
+
+def test_difference_of_rates_is_that_of_newcombe() -> None:
+    # Newcombe 1998, table II, (a): 56/70 - 48/80, method 10.
+    np.testing.assert_allclose(difference_interval((56, 70), (48, 80)), (0.0524, 0.3339), atol=5e-5)
+
+
+def test_video_of_a_hand_is_written_with_its_sentences(tmp_path: Path) -> None:
+    clip = tmp_path / "clip_000000.mp4"
+    with World(cameras=("static",), image_size=(64, 64), embodiment="hand") as world:
+        assert film(world, "open_drawer", 3, clip)
+    source = open_source(tmp_path)
+    found = source.read("clip_000000.mp4", 100_000_000)
+    assert source.names() == ["clip_000000.mp4"] and "open the drawer" in found.instructions
+    assert 10 < len(found) < 150 and found.images["video"].shape[1:] == (64, 64, 3)
+    assert found.images["video"].std(0).mean() > 1, "something moves"
+
+
+@pytest.mark.parametrize("model", [nano, smallest])
+def test_the_baseline_has_about_as_many_parameters_as_both_halves(model) -> None:
+    config = model(WORDS)
+    wanted = trained_parameters(config)
+    got = sum(p.numel() for p in entangled_like(config, wanted).parameters())
+    assert abs(got / wanted - 1) < 0.1
+
+
+def test_clips_without_actions_move_the_baseline_by_their_frames_alone() -> None:
+    config = smallest(WORDS)
+    network, generator = Entangled(config, 1), torch.Generator().manual_seed(0)
+    clips = torch.randn(2, 2, 3, 4, 4, 4, generator=generator)
+    seen = torch.tensor([[True, True], [True, False]])
+    labelled, words = torch.tensor([True, False]), torch.full((2, config.text.max_words), 2)
+    actions = torch.randn(2, config.chunk_steps, 7, generator=generator)
+    given = seen, words, torch.zeros(2, 10)
+    loss = network.loss(clips, *given, actions, labelled)[0]
+    other = actions.clone()
+    other[1] += 5
+    torch.testing.assert_close(network.loss(clips, *given, other, labelled)[0], loss)
+    unseen = clips.clone()
+    unseen[1, 1] += 5
+    torch.testing.assert_close(network.loss(unseen, *given, actions, labelled)[0], loss)
+    moved = clips.clone()
+    moved[1, 0, 1:] += 5
+    assert network.loss(moved, *given, actions, labelled)[0] > loss + 1
+
+
+def test_the_baseline_cuts_latents_into_the_patches_of_the_gfdm() -> None:
+    config = smallest(WORDS)
+    backbone = SpatioTemporalTransformer(config.gfdm, (4, 4, 4), config.text.width)  # type: ignore[arg-type]
+    latents = torch.randn(2, 3, 4, 4, 4)
+    torch.testing.assert_close(Entangled(config, 1).patches(latents), backbone.patches(latents))
+
+
+def test_no_budget_gives_an_arm_more_steps_than_another() -> None:
+    for budget in BUDGETS.values():
+        for arm in ARMS.values():
+            preset = budget.preset(replace(arm))
+            pretrained = [stage for stage in ("gfdm", "gidm") if getattr(arm, stage)]
+            assert sum(preset.schedules[stage].steps for stage in (*pretrained, "policy")) == budget.steps
