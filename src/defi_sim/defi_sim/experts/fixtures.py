@@ -36,21 +36,16 @@ def travel(
     The shortest turn may lead it past its end, as after a block was turned. Then the hand turns half of the long way
     on the spot first.
     """
-    begin, end = _wrist(route.pose), _wrist(pose)
+    begin, end = _hand_yaw(route.pose), _hand_yaw(pose)
     if abs(end - begin) > LONG_TURN_RAD:
-        here = route.pose[:3]
-        route.move(down_pose(here, _bearing(here) + (begin + end) / 2), speed_m_s, freedom=min(freedom, 0.5))
+        route.move(down_pose(route.pose[:3], (begin + end) / 2), speed_m_s, freedom=min(freedom, 0.5))
     route.move(pose, speed_m_s, gripper=gripper, freedom=freedom)
 
 
-def _bearing(position: FloatArray) -> float:
-    return math.atan2(position[1], position[0])
-
-
-def _wrist(pose: FloatArray) -> float:
-    """How far the last joint is turned at a pose that points down, relative to the direction from the base [rad]."""
-    yaw = 2.0 * math.atan2(pose[4], pose[3]) - _bearing(pose[:3])
-    return WRIST_MIDDLE_RAD + math.remainder(yaw - WRIST_MIDDLE_RAD, math.tau)
+def _hand_yaw(pose: FloatArray) -> float:
+    """The hand's yaw at a pose that points down, counted in full turns as the last joint has them [rad]."""
+    middle = math.atan2(pose[1], pose[0]) + WRIST_MIDDLE_RAD
+    return middle + math.remainder(2.0 * math.atan2(pose[4], pose[3]) - middle, math.tau)
 
 
 def approach(route: Route, x: float, y: float, z: float, rng: np.random.Generator) -> None:
