@@ -13,7 +13,7 @@ import pytest
 import torch
 from reference import Reference
 from safetensors.torch import load_file, save_file
-from tiny import halves, tiny_base_config, tiny_tokenizers
+from tiny import BASE_TEXT, halves, tiny_base_config, tiny_tokenizers
 from torch import Tensor
 
 from defi_models.checkpoint import FORWARD, INVERSE, VIDEO
@@ -107,9 +107,9 @@ def test_the_policy_computes_what_the_paper_describes(inverse: InverseHalf, stat
     """The one test of most of defi-model 6.3: causal context, raw modulation, frames 0 and 5, positions, sampling."""
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(2, *CONFIG.feature_shape, generator=generator)
-    words = torch.randn(2, 5, CONFIG.text.t5_width, generator=generator)
+    words = torch.randn(2, 5, BASE_TEXT.t5_width, generator=generator)
     mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
-    sentence = torch.randn(2, CONFIG.text.clip_width, generator=generator)
+    sentence = torch.randn(2, BASE_TEXT.clip_width, generator=generator)
     noise = torch.randn(2, CONFIG.chunk_steps, 7, generator=generator)
     with torch.no_grad():
         expected = Reference(state, CONFIG).actions(features, sentence, words, mask, noise)
@@ -152,7 +152,7 @@ def test_a_frozen_copy_that_is_none_is_refused(inverse: InverseHalf, state: dict
 def test_import_writes_one_checkpoint_that_holds_both_halves(
     policy_file: Path, gfdm_folder: Path, gfdm: dict[str, Tensor], inverse: InverseHalf, tmp_path: Path
 ) -> None:
-    names = tiny_tokenizers(tmp_path / "tokenizers", CONFIG.text)
+    names = tiny_tokenizers(tmp_path / "tokenizers", BASE_TEXT)
     sources = Sources(policy_file, gfdm_folder, names / CLIP_TOKENIZER, names / T5_TOKENIZER)
     checkpoint = import_official(sources, tmp_path / "out", CONFIG, arm="calvin_panda")
     assert set(checkpoint.hashes) == {FORWARD, INVERSE, VIDEO, CLIP_TOKENIZER, T5_TOKENIZER}
@@ -186,7 +186,7 @@ def test_pickled_folders_are_not_read(policy_file: Path, tmp_path: Path) -> None
 
 
 def test_one_tokenizer_without_the_other_is_refused(policy_file: Path, tmp_path: Path) -> None:
-    names = tiny_tokenizers(tmp_path / "tokenizers", CONFIG.text)
+    names = tiny_tokenizers(tmp_path / "tokenizers", BASE_TEXT)
     with pytest.raises(ConfigError, match="expected both --clip-tokenizer and --t5-tokenizer"):
         import_official(Sources(policy_file, None, names / CLIP_TOKENIZER), tmp_path / "out", CONFIG, arm="any")
 

@@ -20,6 +20,7 @@ from defi_models.config import (
     GidmConfig,
     PretrainedTextConfig,
     SvdAutoencoderConfig,
+    SvdConfig,
     TextConfig,
 )
 from defi_models.datasets.episodes import Episode, save_episode
@@ -32,13 +33,23 @@ from defi_models.transforms import Statistics
 from defi_models.words import CLIP_TOKENIZER, T5_TOKENIZER
 
 WORDS = ("close", "drawer", "open", "the")
+TINY_TEXT = TextConfig(words=WORDS, max_words=6, width=16, heads=2)
+BASE_TEXT = PretrainedTextConfig(
+    clip_vocabulary=300, clip_width=16, clip_depth=2, clip_heads=2,
+    t5_vocabulary=300, t5_max_words=24, t5_width=16, t5_depth=2, t5_heads=2,
+)  # fmt: skip
+BASE_AUTOENCODER = SvdAutoencoderConfig(channels=(32, 32, 32, 32), layers=1)
+BASE_SVD = SvdConfig(
+    image_size=64, frames=6, channels=(32, 32, 64, 64), heads=(2, 2, 4, 4), layers=1, text_width=32, id_width=16
+)
+BASE_DINO = DinoConfig(image_size=28, patch=14, table_size=28, width=16, depth=1, heads=2)
 DOWN = np.array([0.4, 0.0, 0.3, 1.0, 0.0, 0.0, 0.0])
 
 
 def tiny_config() -> DefiConfig:
     """Every part present, every width small."""
     return DefiConfig(
-        text=TextConfig(words=WORDS, max_words=6, width=16, heads=2),
+        text=TINY_TEXT,
         autoencoder=AutoencoderConfig(channels=(8, 8, 16)),
         gfdm=GfdmConfig(image_size=32, frames=3, frame_steps=2, width=16, depth=2, heads=2, feature_blocks=(1, 2)),
         gidm=GidmConfig(width=16, depth=2, heads=2, queries=2, codes=4, code_width=8),
@@ -54,19 +65,10 @@ def tiny_base_config() -> DefiConfig:
     base = presets.base(())
     return replace(
         base,
-        text=PretrainedTextConfig(
-            clip_vocabulary=300, clip_width=16, clip_depth=2, clip_heads=2,
-            t5_vocabulary=300, t5_max_words=24, t5_width=16, t5_depth=2, t5_heads=2,
-        ),
-        autoencoder=SvdAutoencoderConfig(channels=(32, 32, 32, 32), layers=1),
-        gfdm=replace(
-            base.gfdm, image_size=64, frames=6, channels=(32, 32, 64, 64), heads=(2, 2, 4, 4), layers=1,
-            text_width=32, id_width=16,
-        ),
-        gidm=replace(
-            base.gidm, width=16, depth=2, heads=2, code_width=8,
-            dino=DinoConfig(image_size=28, patch=14, table_size=28, width=16, depth=1, heads=2),
-        ),
+        text=BASE_TEXT,
+        autoencoder=BASE_AUTOENCODER,
+        gfdm=BASE_SVD,
+        gidm=replace(base.gidm, width=16, depth=2, heads=2, code_width=8, dino=BASE_DINO),
         decoder=replace(
             base.decoder, width=16, heads=2, former_depth=2, former_queries=2, former_head_width=8, former_hidden=24,
             language_hidden=24, encoder_depth=2, decoder_depth=2,

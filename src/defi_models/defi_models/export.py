@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from defi_models.checkpoint import FORWARD, INVERSE, Checkpoint
+from defi_models.config import SvdConfig
 from defi_models.contract import DefiError
 from defi_models.inference import graphs
 from defi_models.inference.load import resolve
@@ -92,8 +93,13 @@ def export(checkpoint: Checkpoint) -> dict[str, Any]:
         The report, which also lies in `export.json`.
 
     Raises:
-        ExportError: torch and onnxruntime do not agree.
+        ExportError: torch and onnxruntime do not agree, or the model is one that is not exported.
     """
+    if isinstance(checkpoint.config.gfdm, SvdConfig):
+        raise ExportError(
+            f"{checkpoint.folder}: got the GFDM on SVD's UNet, expected one on the small transformer; "
+            "run this policy with `policy.backend: torch` or `compiled`"
+        )
     started = time.monotonic()
     made = Path(tempfile.mkdtemp(prefix=".onnx-", dir=checkpoint.folder))
     try:
@@ -137,7 +143,9 @@ def networks(checkpoint: Checkpoint) -> Mapping[str, Network]:
 
     class Frames(nn.Module):
         def forward(self, features: torch.Tensor) -> torch.Tensor:
-            return forward.gfdm.frames_from_features(features)
+            found = forward.gfdm.frames_from_features(features)
+            assert found is not None, "the small backbone tells its frames"
+            return found
 
     class Context(nn.Module):
         def forward(self, *given: torch.Tensor) -> list[torch.Tensor]:

@@ -97,6 +97,12 @@ def test_video_is_imagined_from_the_part_that_policies_leave_out(checkpoint: Che
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) >= checkpoint.config.gfdm.frames
 
 
+def test_export_says_what_runs_it_instead(checkpoint: Checkpoint, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(checkpoint.folder)]) == 2
+    assert "run this policy with `policy.backend: torch`" in capsys.readouterr().err
+    assert not (checkpoint.folder / "onnx").exists()
+
+
 def test_a_damaged_tokenizer_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
     folder = shutil.copytree(checkpoint.folder, tmp_path / "policy")
     (folder / T5_TOKENIZER).write_text("{}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import halves, tiny_base_config, tiny_tokenizers
+from tiny import BASE_AUTOENCODER, BASE_DINO, BASE_SVD, BASE_TEXT, halves, tiny_base_config, tiny_tokenizers
 
 from defi_models.contract import CheckpointError, ConfigError, ContractError
 from defi_models.models.defi import ForwardHalf
@@ -31,8 +31,8 @@ def video_half():
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PretrainedTokenizer:
-    folder = tiny_tokenizers(tmp_path_factory.mktemp("tokenizers"), CONFIG.text)
-    return PretrainedTokenizer(CONFIG.text, folder)
+    folder = tiny_tokenizers(tmp_path_factory.mktemp("tokenizers"), BASE_TEXT)
+    return PretrainedTokenizer(BASE_TEXT, folder)
 
 
 def tokens_of(tokenizer: PretrainedTokenizer, *texts: str) -> torch.Tensor:
@@ -42,7 +42,7 @@ def tokens_of(tokenizer: PretrainedTokenizer, *texts: str) -> torch.Tensor:
 def given(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Image latents, word vectors and mask."""
     generator = torch.Generator().manual_seed(seed)
-    words = torch.randn(count, CONFIG.text.max_words, CONFIG.text.clip_width, generator=generator)
+    words = torch.randn(count, BASE_TEXT.max_words, BASE_TEXT.clip_width, generator=generator)
     latents = torch.randn(count, 4, 8, 8, generator=generator)
     return latents, words, torch.ones(words.shape[:2], dtype=torch.bool)
 
@@ -51,7 +51,7 @@ def reference_unet(backbone):
     """A whole UNet of diffusers with the same weights."""
     from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 
-    config = CONFIG.gfdm
+    config = BASE_SVD
     unet = UNetSpatioTemporalConditionModel(
         block_out_channels=config.channels,
         num_attention_heads=config.heads,
@@ -67,8 +67,8 @@ def reference_unet(backbone):
 def test_prediction_is_that_of_the_whole_unet(video_half) -> None:
     backbone = video_half.gfdm.backbone
     latents, words, mask = given(2)
-    noisy, level = torch.randn(2, CONFIG.gfdm.frames, 4, 8, 8), torch.tensor([0.3, 1.6])
-    image = latents[:, None].expand(-1, CONFIG.gfdm.frames, -1, -1, -1) / 0.18215
+    noisy, level = torch.randn(2, BASE_SVD.frames, 4, 8, 8), torch.tensor([0.3, 1.6])
+    image = latents[:, None].expand(-1, BASE_SVD.frames, -1, -1, -1) / 0.18215
     with torch.no_grad():
         expected = reference_unet(backbone)(
             torch.cat([noisy, image], dim=2),
@@ -117,7 +117,7 @@ def test_a_model_without_its_video_part_says_so(pair) -> None:
     gfdm = pair[0].gfdm
     latents, words, mask = given(1)
     with pytest.raises(ConfigError, match="loaded for features only"):
-        gfdm.denoise(torch.zeros(1, CONFIG.gfdm.frames, 4, 8, 8), torch.ones(1), latents, words, mask)
+        gfdm.denoise(torch.zeros(1, BASE_SVD.frames, 4, 8, 8), torch.ones(1), latents, words, mask)
     assert gfdm.frames_from_features(gfdm.features(latents, words, mask)) is None
 
 
@@ -125,7 +125,7 @@ def test_video_has_the_frames_and_pixels_asked_for(video_half) -> None:
     gfdm = video_half.gfdm
     with torch.no_grad():
         clip = gfdm.generate(*given(1), steps=2, generator=torch.Generator().manual_seed(0))
-    assert clip.shape == (1, CONFIG.gfdm.frames, 3, 64, 64)
+    assert clip.shape == (1, BASE_SVD.frames, 3, 64, 64)
     assert clip.isfinite().all()
 
 
@@ -134,16 +134,16 @@ def test_autoencoder_is_that_of_diffusers(video_half) -> None:
 
     mine = video_half.gfdm.autoencoder
     reference = AutoencoderKLTemporalDecoder(
-        block_out_channels=CONFIG.autoencoder.channels,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        layers_per_block=CONFIG.autoencoder.layers,
+        block_out_channels=BASE_AUTOENCODER.channels,  # type: ignore[arg-type]
+        down_block_types=("DownEncoderBlock2D",) * 4,  # type: ignore[arg-type]
+        layers_per_block=BASE_AUTOENCODER.layers,
     )
     reference.load_state_dict(mine.state_dict())
     images = torch.rand(2, 3, 64, 64) * 2 - 1
     with torch.no_grad():
-        mode = reference.encode(images).latent_dist.mode()
+        mode = reference.encode(images, return_dict=False)[0].mode()  # type: ignore[index]
         torch.testing.assert_close(mine.encode(images), mode * 0.18215)
-        frames = reference.decode(mode, num_frames=2).sample
+        frames = reference.decode(mode, num_frames=2, return_dict=False)[0]
         torch.testing.assert_close(mine.decode_clips((mode * 0.18215)[None])[0], frames, atol=1e-4, rtol=1e-4)
 
 
@@ -151,12 +151,12 @@ def test_text_masks_are_those_the_library_makes_itself(pair, tokenizer) -> None:
     tokens = tokens_of(tokenizer, TEXT, "push the sliding door to the left")
     clip, t5 = pair[0].gfdm.text, pair[1].text.t5
     words, mask, pooled = clip(tokens)
-    ids, places = tokens[:, : CONFIG.text.max_words], torch.arange(CONFIG.text.max_words)[None]
+    ids, places = tokens[:, : BASE_TEXT.max_words], torch.arange(BASE_TEXT.max_words)[None]
     found = clip.clip(input_ids=ids, attention_mask=mask.long(), position_ids=places)
     torch.testing.assert_close(words, found.last_hidden_state, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(pooled, found.text_embeds, atol=1e-5, rtol=1e-5)
     vectors, mask, _ = pair[1].text(tokens)
-    expected = t5(input_ids=tokens[:, CONFIG.text.max_words :], attention_mask=mask.long()).last_hidden_state
+    expected = t5(input_ids=tokens[:, BASE_TEXT.max_words :], attention_mask=mask.long()).last_hidden_state
     torch.testing.assert_close(vectors, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -182,13 +182,13 @@ def test_instructions_that_cannot_be_read_are_refused(tokenizer, text: str, reas
 
 def test_missing_and_foreign_tokenizers_are_refused(tmp_path: Path, pair) -> None:
     with pytest.raises(CheckpointError, match=r"clip\.tokenizer\.json is missing"):
-        PretrainedTokenizer(CONFIG.text, tmp_path)
-    tiny_tokenizers(tmp_path, CONFIG.text)
+        PretrainedTokenizer(BASE_TEXT, tmp_path)
+    tiny_tokenizers(tmp_path, BASE_TEXT)
     with pytest.raises(CheckpointError, match="got 300 tokens, expected at most 200"):
-        PretrainedTokenizer(replace(CONFIG.text, clip_vocabulary=200), tmp_path)
+        PretrainedTokenizer(replace(BASE_TEXT, clip_vocabulary=200), tmp_path)
     (tmp_path / T5_TOKENIZER).write_text("no tokenizer")
     with pytest.raises(CheckpointError, match=T5_TOKENIZER):
-        PretrainedTokenizer(CONFIG.text, tmp_path)
+        PretrainedTokenizer(BASE_TEXT, tmp_path)
     with pytest.raises(CheckpointError, match="got no tokenizer files"):
         pair[0].gfdm.text.tokens([TEXT])
 
@@ -197,10 +197,10 @@ def test_dino_gives_one_feature_a_patch_without_class_and_registers() -> None:
     from defi_models.models.pretrained import Dino
 
     torch.manual_seed(0)
-    dino = Dino(CONFIG.gidm.dino)
+    dino = Dino(BASE_DINO)
     images = torch.rand(2, 3, 64, 64) * 2 - 1
     features = dino(images)
-    assert features.shape == (2, 4, CONFIG.gidm.dino.width)
+    assert features.shape == (2, 4, BASE_DINO.width)
     assert (features[0] - features[1]).abs().max() > 1e-4
     torch.testing.assert_close(dino(images[:1]), features[:1], atol=1e-5, rtol=1e-5)
 
@@ -229,7 +229,7 @@ def test_every_trainable_weight_of_the_inverse_half_is_used(pair, tokenizer) -> 
 def test_every_weight_of_the_whole_unet_learns(video_half) -> None:
     gfdm = video_half.gfdm
     latents, words, mask = given(1)
-    clean = gfdm.denoise(torch.randn(1, CONFIG.gfdm.frames, 4, 8, 8), torch.tensor([1.5]), latents, words, mask)
+    clean = gfdm.denoise(torch.randn(1, BASE_SVD.frames, 4, 8, 8), torch.tensor([1.5]), latents, words, mask)
     clean.square().mean().backward()
     assert [name for name, p in gfdm.backbone.named_parameters() if p.grad is None] == []
     gfdm.zero_grad(set_to_none=True)

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import halves, tiny_base_config, tiny_tokenizers
-from torch import Tensor
+from tiny import BASE_TEXT, halves, tiny_base_config, tiny_tokenizers
+from torch import Tensor, nn
 
-from defi_models.models.decoder import ActionDenoiser, VideoFormerLayer
+from defi_models.models.decoder import ActionDenoiser, ActionLayer, VideoFormerLayer
 from defi_models.models.layers import Attention, interleaved_sinusoid
 from defi_models.training.presets import base
 from defi_models.words import PretrainedTokenizer
@@ -32,9 +32,21 @@ def decoder_context(count: int = 1, tokens: int = 40, seed: int = 0) -> Tensor:
     return torch.randn(count, tokens, CONFIG.decoder.width, generator=torch.Generator().manual_seed(seed))
 
 
+def first_layer(denoiser: ActionDenoiser) -> ActionLayer:
+    layer = denoiser.decoder[0]
+    assert isinstance(layer, ActionLayer)
+    return layer
+
+
+def modulation(layer: ActionLayer) -> nn.Linear:
+    linear = layer.modulation[1]
+    assert isinstance(linear, nn.Linear)
+    return linear
+
+
 def gfdm_inputs(count: int) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(count)
-    words = torch.randn(count, CONFIG.text.max_words, CONFIG.text.clip_width, generator=generator)
+    words = torch.randn(count, BASE_TEXT.max_words, BASE_TEXT.clip_width, generator=generator)
     return torch.randn(count, 4, 8, 8, generator=generator), words, torch.ones(words.shape[:2], dtype=torch.bool)
 
 
@@ -59,21 +71,21 @@ def test_01_actions_read_only_the_first_mixed_context_tokens(pair) -> None:
 @torch.no_grad()
 def test_02_modulation_has_no_one_added_and_gates_are_raw() -> None:
     torch.manual_seed(0)
-    layer = ActionDenoiser(CONFIG.decoder, 7, STEPS).decoder[0].eval()
+    layer = first_layer(ActionDenoiser(CONFIG.decoder, 7, STEPS)).eval()
     condition = torch.zeros(1, 1, CONFIG.decoder.width)
     x = torch.randn(1, STEPS, CONFIG.decoder.width)
     read = layer.cross.project(decoder_context())
     only_cross = x + layer.cross.attend(layer.norm3(x), read, causal=True)
-    layer.modulation[1].bias.zero_()
+    modulation(layer).bias.zero_()
     torch.testing.assert_close(layer(x, read, condition), only_cross)
 
 
 def test_02_modulation_is_not_initialised_with_zeros() -> None:
     torch.manual_seed(0)
     denoiser = ActionDenoiser(base(()).decoder, 7, 10)
-    weight = denoiser.decoder[0].modulation[1].weight
-    assert weight.std().item() == pytest.approx(0.02, rel=0.05)
-    assert not denoiser.decoder[0].modulation[1].bias.any()
+    linear = modulation(first_layer(denoiser))
+    assert linear.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert not linear.bias.any()
     assert denoiser.action_pred.weight.std().item() == pytest.approx(0.02, rel=0.1)
 
 
@@ -132,10 +144,10 @@ def test_06_noise_is_drawn_once_and_may_be_given(pair) -> None:
 def test_08_the_pooled_sentence_is_the_same_from_20_tokens_as_from_77(pair, tmp_path) -> None:
     """So the pass that reads words serves for the pooled vector too, and both are float32."""
     text = pair[0].gfdm.text
-    tokens = torch.from_numpy(PretrainedTokenizer(CONFIG.text, tiny_tokenizers(tmp_path, CONFIG.text))(["open it"]))
-    ids = tokens[:, : CONFIG.text.max_words]
-    padding = ids.new_full((1, CONFIG.text.clip_positions - ids.shape[1]), CONFIG.text.clip_vocabulary - 1)
-    places = torch.arange(CONFIG.text.clip_positions)[None]
+    tokens = torch.from_numpy(PretrainedTokenizer(BASE_TEXT, tiny_tokenizers(tmp_path, BASE_TEXT))(["open it"]))
+    ids = tokens[:, : BASE_TEXT.max_words]
+    padding = ids.new_full((1, BASE_TEXT.clip_positions - ids.shape[1]), BASE_TEXT.clip_vocabulary - 1)
+    places = torch.arange(BASE_TEXT.clip_positions)[None]
     long = text.clip(input_ids=torch.cat([ids, padding], dim=1), position_ids=places).text_embeds
     pooled = text(tokens).pooled
     torch.testing.assert_close(pooled, long, atol=1e-5, rtol=1e-5)
@@ -145,7 +157,7 @@ def test_08_the_pooled_sentence_is_the_same_from_20_tokens_as_from_77(pair, tmp_
 def test_10_attention_over_time_has_no_norm_before_it_and_sees_all_frames() -> None:
     torch.manual_seed(0)
     layer = VideoFormerLayer(CONFIG.decoder)
-    norms = {name for name, module in layer.named_modules() if isinstance(module, torch.nn.LayerNorm)}
+    norms = {name for name, module in layer.named_modules() if isinstance(module, nn.LayerNorm)}
     assert norms == {"norm_media", "norm_latents", "norm_forward"}
     x = torch.randn(1, 3, 2, CONFIG.decoder.width, requires_grad=True)
     layer(x, torch.randn(1, 3, 5, CONFIG.decoder.width))[:, 0].sum().backward()
@@ -194,7 +206,7 @@ def test_15_features_come_from_the_highest_level_whatever_steps_a_video_has(
 
 
 def test_16_text_goes_in_as_it_is_written(tmp_path) -> None:
-    tokenizer = PretrainedTokenizer(CONFIG.text, tiny_tokenizers(tmp_path, CONFIG.text))
+    tokenizer = PretrainedTokenizer(BASE_TEXT, tiny_tokenizers(tmp_path, BASE_TEXT))
     assert (tokenizer(["Take the red block"]) != tokenizer(["take the red block"])).any()
 
 
@@ -231,7 +243,7 @@ def test_24_each_instruction_of_a_batch_reaches_its_own_clip(pair) -> None:
 
 
 def test_dropout_is_the_papers_in_training_alone() -> None:
-    layer = ActionDenoiser(base(()).decoder, 7, 10).decoder[0]
+    layer = first_layer(ActionDenoiser(base(()).decoder, 7, 10))
     assert (layer.attention.dropout, layer.cross.dropout) == (0.3, 0.3)
     assert (layer.residual_dropout.p, layer.dropout.p) == (0.1, 0.05)
     x, read = torch.randn(1, 10, 384), layer.cross.project(torch.randn(1, 12, 384))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import halves, tiny_config
+from tiny import TINY_TEXT, halves, tiny_config
 
 from defi_models.contract import ContractError
 from defi_models.models.decoder import ActionDenoiser
@@ -149,7 +149,7 @@ def test_a_perfect_network_gives_zero_loss_at_its_target(pair) -> None:
     target = (actions - c_skip * noisy) / c_out
     original, denoiser._network = denoiser._network, lambda *_: target  # type: ignore[method-assign]
     try:
-        torch.testing.assert_close(denoiser.denoise(noisy, sigma, torch.zeros(2, 1, 16)), actions)
+        torch.testing.assert_close(denoiser.denoise(noisy, sigma, []), actions)
     finally:
         denoiser._network = original  # type: ignore[method-assign]
 
@@ -166,9 +166,9 @@ def test_every_weight_of_both_halves_is_used(pair) -> None:
 
 def test_words_unknown_to_the_vocabulary_share_one_token() -> None:
     assert vocabulary(["Open the drawer!", "open it"]) == ("drawer", "it", "open", "the")
-    assert tokenize("open sesame", CONFIG.text)[1] == UNKNOWN
+    assert tokenize("open sesame", TINY_TEXT)[1] == UNKNOWN
 
 
 def test_instruction_without_words_is_refused() -> None:
     with pytest.raises(ContractError, match="expected at least one word"):
-        tokenize("?!", CONFIG.text)
+        tokenize("?!", TINY_TEXT)
