@@ -155,6 +155,19 @@ def test_silent_inference_brings_the_arm_to_rest_with_a_reason_and_fresh_chunks_
     bench.check()
 
 
+def test_a_policy_whose_chunks_are_all_refused_rests_with_the_reason_of_the_refusal(bench):
+    bench.policy()
+    bench.follow(1.0)
+    for _ in range(4):
+        bench.core.on_chunk(bench.poses(arm="ur5e"), bench.now_ns)
+        command = bench.run(0.2)
+    assert command.at_rest
+    assert (
+        command.verdict_reason == "no usable action chunk for 0.80 s: chunk is for arm 'ur5e', expected 'franka_panda'"
+    )
+    bench.check()
+
+
 def test_silent_joint_states_bring_the_arm_to_rest_with_a_reason(bench):
     bench.policy()
     bench.follow(1.0)

@@ -45,7 +45,7 @@ targets = st.one_of(
     st.tuples(st.just("rest"), st.none()),
 )
 # (what is asked for, for how many periods)
-programs = st.lists(st.tuples(targets, st.integers(1, 12)), min_size=4, max_size=16)
+programs = st.lists(st.tuples(targets, st.integers(1, 4 if WHOLE else 12)), min_size=4, max_size=40 if WHOLE else 16)
 
 
 def share(quick: int, whole: int) -> settings:
@@ -77,7 +77,7 @@ def safety(spec, kinematics):
     return SafetyFilter(spec, kinematics, RATE_HZ)
 
 
-@share(40, 7000)
+@share(40, 6500)
 @given(program=programs)
 def test_no_command_ever_leaves_a_limit_and_an_empty_queue_always_reaches_rest(spec, kinematics, safety, program):
     safety.reset(spec.home)
@@ -96,7 +96,7 @@ def test_no_command_ever_leaves_a_limit_and_an_empty_queue_always_reaches_rest(s
     np.testing.assert_array_equal(safety.rest().positions, command.positions)
 
 
-@share(20, 1500)
+@share(20, 300)
 @given(program=programs)
 def test_filtering_twice_changes_nothing(robot, kinematics, program):
     """What a filter with tighter limits lets out passes to less than a thousandth, and exactly once it stands.
@@ -130,7 +130,7 @@ events = st.lists(
 )
 
 
-@share(20, 1500)
+@share(20, 300)
 @given(program=events)
 def test_a_clock_that_runs_backwards_leaps_or_bursts_moves_nothing_beyond_a_limit(robot, kinematics, program):
     core, now_ns, rng = (

@@ -27,6 +27,8 @@ EARLIEST_TICK = 0.5
 # Noise of measured joints; a stopped robot that moved by less is commanded where it was [rad].
 STOPPED_SLACK_RAD = 0.002
 TICK_ITERATIONS = 8
+# A policy infers every 0.2 s or so; what was refused longer ago than this is not why there is none now.
+REFUSED_LATELY_NS = NS_PER_S
 ROBOT = "robot"  # as a source of faults: the robot itself
 
 
@@ -101,6 +103,7 @@ class ArmCore:
         self._reference = np.array(spec.home)
         self._resting_since_ns: int | None = None
         self._started_chunk_ns = 0
+        self._refused = ("", 0)
         self._tick_ns: int | None = None
         self._command: ArmCommand | None = None
         self._follows_nobody = False
@@ -138,7 +141,14 @@ class ArmCore:
             self.stale_refusals += 1
         if refused is None:
             refused = self._schedule.accept(chunk, now_ns, self._anchor(chunk))
-        return None if refused is None else f"chunk refused: {refused}"
+        if refused is None:
+            return None
+        self.on_refused_chunk(refused, now_ns)
+        return f"chunk refused: {refused}"
+
+    def on_refused_chunk(self, reason: str, now_ns: int) -> None:
+        """Notes why a chunk cannot be executed, so that an arm that rests for lack of one can say so."""
+        self._refused = (reason, now_ns)
 
     def on_teleop(self, command: TeleopInput, now_ns: int) -> str | None:
         """Follows a person's input device while its deadman is held. Returns None, or why it was refused or changed."""
@@ -251,12 +261,12 @@ class ArmCore:
         accepted_ns = self._schedule.accepted_ns
         if accepted_ns is None:
             self._reanchored(now_ns)
-            return None, None, "waiting for the first action chunk whose observation is newer than the handover"
+            return None, None, self._why_no_chunk(None, now_ns)
         silent_s = (now_ns - accepted_ns) / NS_PER_S
         target = self._schedule.target_at(now_ns)
         if silent_s > self._control.chunk_timeout_s:
             self._reanchored(now_ns)
-            return None, None, f"no action chunk for {silent_s:.2f} s: imagination_node or action_node silent"
+            return None, None, self._why_no_chunk(silent_s, now_ns)
         if target is None:
             chunk = self._schedule.chunk
             over_s = (now_ns - chunk.end_ns) / NS_PER_S if chunk is not None else 0.0
@@ -280,6 +290,17 @@ class ArmCore:
             return
         if np.abs(self._measured - self._filter.state.p).max() > STOPPED_SLACK_RAD:
             self._anchor_to_measured()
+
+    def _why_no_chunk(self, silent_s: float | None, now_ns: int) -> str:
+        """Why a policy has the arm and there is no target; `silent_s` None: no chunk was accepted since the handover."""
+        reason, refused_ns = self._refused
+        lately = bool(reason) and 0 <= now_ns - refused_ns < REFUSED_LATELY_NS
+        if silent_s is None:
+            waiting = "waiting for the first action chunk whose observation is newer than the handover"
+            return f"{waiting}; refused: {reason}" if lately else waiting
+        if lately:
+            return f"no usable action chunk for {silent_s:.2f} s: {reason}"
+        return f"no action chunk for {silent_s:.2f} s: imagination_node or action_node silent"
 
     def _reanchored(self, now_ns: int) -> str:
         """While the arm should stand still but was moved by other means, goes on from where it is now."""

@@ -78,7 +78,9 @@ class ArmInbox:
         try:
             chunk = chunk_from(message)
         except ContractError as error:
-            self._health.trouble("action_chunk", str(error))
+            reason = str(error)
+            self._health.trouble("action_chunk", reason)
+            self.put(lambda now_ns: self._core.on_refused_chunk(reason, now_ns))
             return
 
         def accept(now_ns: int) -> None:
