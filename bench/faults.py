@@ -42,6 +42,7 @@ from defi_ros.up.terminal import PlainView
 TASKS = ("open the drawer", "move the door to the left", "turn on the led")
 SIM_TASKS = ("open_drawer", "move_door_left", "turn_on_led")
 MOVES_S, RESTS_S, KEEPS_S = 12.0, 4.0, 0.25
+TRIES = 4
 STATIC, JOINTS, CHUNKS = "camera/static/image_raw", "joint_states", "action_chunk"
 NO_CHUNK = "no action chunk|no usable action chunk"
 
@@ -144,20 +145,24 @@ class Rig:
         """Sets off, injects, watches and puts right again."""
         relay, self.end = self.relay, ""
         try:
-            self.set_off(fault.mode)
-        except (
-            DefiError
-        ) as error:  # a graph that cannot be set off is a bad result of this fault; the next may fare better
+            for _ in range(
+                TRIES
+            ):  # on a busy machine something else may stop the arm just then: no trial of this fault
+                self.set_off(fault.mode)
+                self.wait(lambda: False, 0.3)
+                if fault.mode == "nobody" or relay.moving:
+                    break
+                self.put_right()
+        except DefiError as error:  # a bad result of this fault; the next may fare better
             self.put_right()
             return Result(fault.name, "graph", fault.mode, "was not moving", None, str(error), "", 0, False)
-        time.sleep(0.3)
         before = relay.state
         injected_s = time.monotonic()
         undo = fault.inject(self)
         rest_s, reason = self._watch(injected_s, fault)
         state = relay.state
         violations = int(state.limit_violations - before.limit_violations) if state and before else 0
-        time.sleep(1.1)  # a second of diagnostics names the cause
+        self.wait(lambda: False, 1.1)  # a second of diagnostics names the cause
         cause = "; ".join(f"{node}: {text}" for node, text in relay.troubles.items() if text)
         if undo is not None:
             undo()
