@@ -114,8 +114,7 @@ class LerobotSource:
         path = self._info["data_path"].format(
             chunk_index=about["data/chunk_index"], file_index=about["data/file_index"]
         )
-        table = _table(self.folder / path)
-        return table.filter(pc.field("episode_index") == about["episode_index"])
+        return _table(self.folder / path, pc.field("episode_index") == about["episode_index"])
 
     def _images(
         self, key: str, about: Mapping[str, Any], table: pa.Table, rows: npt.NDArray[np.int64]
@@ -213,8 +212,8 @@ def _json(path: Path) -> dict[str, Any]:
         raise DatasetError(f"{path}: not valid JSON ({error})") from error
 
 
-def _table(path: Path) -> pa.Table:
+def _table(path: Path, rows: pc.Expression | None = None) -> pa.Table:
     try:
-        return pq.read_table(path)
+        return pq.read_table(path, filters=rows)
     except (OSError, pa.ArrowException) as error:
         raise DatasetError(f"{path}: cannot be read as a parquet table ({error})") from error

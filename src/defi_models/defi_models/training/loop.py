@@ -84,7 +84,7 @@ def fit(
     check_shares(schedule)
     watch = watch or Watch()
     engine = parallel.engine(precision, unused=unused)
-    objective, optimizer = engine.prepare(Objective(module, loss), adamw(module, schedule))
+    objective, optimizer = parallel.prepare(engine, Objective(module, loss), adamw(module, schedule))
     state = State(module, optimizer, engine.scaler)
     first, figures = state.resume(out)
     history = deque(figures, maxlen=max(1, schedule.steps // 10))
@@ -146,8 +146,8 @@ def _gradients(
         TrainingError: the loss is not finite.
     """
     processes, passes = parallel.size(), parallel.size() * schedule.accumulate
-    total: dict[str, float] = {}
     sums = torch.zeros(0)
+    total: Callable[[], Tensor] = sums.clone
     for part in range(schedule.accumulate):
         own = share(schedule.batch, parallel.rank() * schedule.accumulate + part, passes)
         step = Step(seed, index, schedule.batch, own, engine.device)
@@ -156,12 +156,12 @@ def _gradients(
         with contextlib.nullcontext() if last else engine.no_sync(objective):
             value, figures = objective(step)
             weight = step.count / schedule.batch  # of the mean over the whole batch
+            row = torch.tensor([float(value.detach()), *figures.values()]) * weight
+            sums = row if part == 0 else sums + row
+            if last:  # the processes exchange it while they go back through the network
+                total = parallel.begin_sum(sums.to(engine.device))
             engine.backward(value * (weight * processes))  # gradients are averaged over processes, not summed
-        total = {"loss": float(value.detach()), **figures}
-        row = torch.tensor(list(total.values()), dtype=torch.float64) * weight
-        sums = row if part == 0 else sums + row
-    sums = parallel.sum_everywhere(sums.float().to(engine.device)).tolist()
-    mean = dict(zip(total, sums, strict=True))
+    mean = dict(zip(["loss", *figures], total().tolist(), strict=True))
     if not math.isfinite(mean["loss"]):
         raise TrainingError(
             f"step {index}: the loss is {mean['loss']}; look for images that are not finite, or lower the learning "

@@ -13,7 +13,6 @@ from defi_models.training.step import Step
 
 KL_WEIGHT = 1e-4
 EDGE_WEIGHT = 0.5
-ONE_PASS_FRACTION = 0.5  # clips trained at sigma_max itself, where the policy reads its features
 TEXT_DROP = 0.05  # clips trained without text (defi-model 2.3)
 
 Figures = dict[str, float]
@@ -33,11 +32,11 @@ def autoencoder_loss(model: Autoencoder, images: Tensor, step: Step) -> tuple[Te
 def gfdm_loss(model: Gfdm, clips: Tensor, words: Tensor, step: Step) -> tuple[Tensor, Figures]:
     """The EDM loss on `clips` of latents (N, frames, C, h, w), whose first frame is given, for token ids (N, L).
 
-    Noise levels follow ln sigma = 0.7 + 1.6 n (defi-model 2.3); half the clips get `sigma_max` itself, so that the
-    one pass the policy uses is well trained within a small budget.
+    Noise levels follow ln sigma = 0.7 + 1.6 n (defi-model 2.3); `one_pass_fraction` of the clips get `sigma_max` itself,
+    so that the one pass the policy uses is well trained within a small budget. Figures are of those clips, or of all.
     """
     sigma = (0.7 + 1.6 * step.normal()).exp()
-    one_pass = step.uniform() < ONE_PASS_FRACTION
+    one_pass = step.uniform() < model.config.one_pass_fraction
     sigma = torch.where(one_pass, torch.full_like(sigma, model.config.sigma_max), sigma)
     s = sigma[:, None, None, None, None]
     noisy = clips + s * step.normal(*clips.shape[1:])
@@ -47,11 +46,11 @@ def gfdm_loss(model: Gfdm, clips: Tensor, words: Tensor, step: Step) -> tuple[Te
     error = (clean - clips).square()
     each = error.flatten(1).mean(1)
     loss = (each * (sigma**2 + 1) / sigma**2).mean()
-    still = (clips[:, :1] - clips).square()[one_pass, 1:].mean()
+    shown = one_pass if one_pass.any() else ~one_pass
     return loss, {
-        "one_pass_mse": each[one_pass].mean().item(),
-        "last_frame_mse": error[one_pass, -1].mean().item(),
-        "still_mse": still.item(),
+        "one_pass_mse": each[shown].mean().item(),
+        "last_frame_mse": error[shown, -1].mean().item(),
+        "still_mse": (clips[:, :1] - clips).square()[shown, 1:].mean().item(),
     }
 
 

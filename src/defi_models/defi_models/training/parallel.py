@@ -18,6 +18,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs
 from torch.distributed.tensor import DTensor
 from torch.multiprocessing.spawn import spawn
+from torch.nn.parallel import DistributedDataParallel
 
 from defi_models.contract import ConfigError
 
@@ -53,6 +54,16 @@ def engine(precision: Precision = "auto", *, unused: bool = False) -> Accelerato
     chosen = ("bf16" if cuda else "no") if precision == "auto" else precision
     options = DistributedDataParallelKwargs(find_unused_parameters=unused)
     return Accelerator(cpu=not cuda, mixed_precision=chosen, kwargs_handlers=[options])
+
+
+def prepare(
+    engine: Accelerator, module: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    """Both made ready to train with other processes; buffers must change alike in all of them."""
+    module, optimizer = engine.prepare(module, optimizer)
+    if isinstance(module, DistributedDataParallel):
+        module.forward_sync_buffers = False  # a message every pass, for what is equal already
+    return module, optimizer
 
 
 def device() -> torch.device:
@@ -92,6 +103,19 @@ def sum_everywhere(tensor: torch.Tensor) -> torch.Tensor:
     if dist.is_initialized():
         dist.all_reduce(total)
     return total
+
+
+def begin_sum(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """Begins to add up a tensor over all processes; call what is returned for the sum."""
+    total = tensor.clone()
+    pending = dist.all_reduce(total, async_op=True) if dist.is_initialized() else None
+
+    def found() -> torch.Tensor:
+        if pending is not None:
+            pending.wait()
+        return total
+
+    return found
 
 
 def same_everywhere(tensor: torch.Tensor) -> None:
