@@ -2,7 +2,7 @@
 
 <run>/run.json                 preset, model, seed and data
 <run>/<stage>.safetensors      averaged weights of a finished stage     <run>/<stage>.figures.json
-<run>/<stage>.resume.state     what an unfinished stage goes on from
+<run>/<stage>.state            what an unfinished stage goes on from
 <run>/curves, <run>/pictures   see `watch`
 <run>/checkpoint               the policy
 """
