@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from defi_models.config import DefiConfig, TextConfig
+from defi_models.config import DefiConfig, GfdmConfig, TextConfig
+from defi_models.contract import ConfigError
 from defi_models.models.layers import projector
 from defi_models.models.text import TextEncoder
 from defi_models.models.transformer import SpatioTemporalBlock
@@ -27,22 +28,30 @@ class Entangled(nn.Module):
     Args:
         config: The DeFI that it stands against: images, text, frames and actions are those.
         depth: Blocks.
+
+    Raises:
+        ConfigError: that DeFI is the one of published networks.
     """
 
     def __init__(self, config: DefiConfig, depth: int) -> None:
         super().__init__()
-        assert isinstance(config.text, TextConfig), "the baseline exists for the small text encoder alone"
-        heads = config.gfdm.heads  # type: ignore[union-attr]  not SVD's: checked with the text
-        width = int(WIDER * config.feature_shape[3] / len(config.gfdm.feature_blocks)) // heads * heads  # type: ignore[union-attr]
+        gfdm, text = config.gfdm, config.text
+        if not isinstance(gfdm, GfdmConfig) or not isinstance(text, TextConfig):
+            raise ConfigError(
+                f"{type(self).__name__}: got {type(gfdm).__name__} and {type(text).__name__}, expected the small "
+                "transformer and text encoder, which it is built of"
+            )
+        heads = gfdm.heads
+        width = int(WIDER * gfdm.width) // heads * heads
         self.config, self.width = config, width
         self.cameras, self.frames, self.tokens, _ = config.feature_shape
-        self.patch = config.gfdm.patch
+        self.patch = gfdm.patch
         self.channels = config.autoencoder.latent_channels
         self.slots = -(-config.chunk_steps // self.frames)  # action tokens of a frame
         patch_width = self.channels * self.patch**2
-        self.text = TextEncoder(config.text)
+        self.text = TextEncoder(text)
         self.patch_in = nn.Linear(patch_width, width)
-        self.text_in = nn.Linear(config.text.width, width)
+        self.text_in = nn.Linear(text.width, width)
         self.state_in = projector(config.proprioception_width, width)
         self.place = nn.Parameter(torch.randn(self.cameras * self.tokens, width) * 0.02)
         self.actions = nn.Parameter(torch.randn(self.frames, self.slots, width) * 0.02)
