@@ -103,6 +103,20 @@ def test_report_says_what_is_saved(finished: Path, tmp_path: Path) -> None:
     assert str(tmp_path) not in text
 
 
+def test_report_without_results_of_the_arms_says_so_and_shows_the_rest(tmp_path: Path) -> None:
+    inspected, exported, page = tmp_path / "base.json", tmp_path / "export.json", tmp_path / "page.md"
+    part = {"name": "GFDM UNet", "parameters": 1234567, "gigaflop": 4321.5, "once": "chunk", "node": "imagination_node"}
+    inspected.write_text(json.dumps({"parts": [part]}))
+    times = {"gfdm_ms": {"torch": 40.0, "onnx": 30.0}, "gidm_ms": {"torch": 30.0, "onnx": 20.5}}
+    exported.write_text(json.dumps({"action_difference": 2e-5, **times}))
+    given = ["claim", "--out", str(tmp_path), "--report", "--page", str(page), "--inspect", str(inspected)]
+    assert main([*given, "--export", str(exported)]) == 0
+    text = page.read_text()
+    assert "No result yet: `defi claim --budget cpu`" in text
+    assert "| GFDM UNet | 1,234,567 | 4,321.50 |" in text
+    assert "2.0e-05, within 0.001" in text and "50.5 ms with onnxruntime, within 60 ms" in text
+
+
 def test_report_says_when_the_paper_is_contradicted(finished: Path, tmp_path: Path) -> None:
     for arm, won in (("both", 10), ("neither", 50)):
         saved = results(finished)[arm]

@@ -32,9 +32,12 @@ def write_report(
         inspections: Files of `defi inspect --json`.
 
     Raises:
-        ConfigError: a file is missing or is none of these.
+        ConfigError: a file is missing or is none of these, or there is nothing to report.
     """
-    sections = [HEAD, claim(read_outcomes(out))]
+    outcomes = read_outcomes(out)
+    if not (outcomes or chains or exports or inspections):
+        raise ConfigError(f"--out {out}: got no results and no other figures, expected some; run `defi claim` first")
+    sections = [HEAD, claim(outcomes)]
     sections.append(_section("Chains", chains, chain_section, "defi eval chains --policy nano --json FILE", "--chains"))
     sections.append(
         _section("ONNX and latency", exports, export_section, "defi export nano --onnx --json FILE", "--export")
@@ -66,10 +69,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def claim(outcomes: Mapping[str, Outcome]) -> str:
     """The section of the paper's claim."""
+    title = "## The claim of the paper: separate pretraining of both halves"
+    if not outcomes:
+        return f"{title}\n\nNo result yet: `defi claim --budget cpu` makes one.\n"
     first = next(iter(outcomes.values())).results[0]
     seeds = max(len(outcome.seeds) for outcome in outcomes.values())
     text = [
-        "## The claim of the paper: separate pretraining of both halves",
+        title,
         "",
         _setting(first, outcomes),
         "",
@@ -176,6 +182,8 @@ def export_section(report: Report) -> str:
 
 def inspect_section(report: Report) -> str:
     """Parameters and operations of a model, part by part."""
-    parts = report["parts"]
-    rows = [[str(cell) for cell in (part["name"], part["parameters"], part.get("flops", ""))] for part in parts]
-    return table(["part", "parameters", "FLOPs"], rows)
+    rows = [
+        [part["name"], f"{part['parameters']:,}", f"{part['gigaflop']:,.2f}", part["once"], part["node"]]
+        for part in report["parts"]
+    ]
+    return table(["part", "parameters", "GFLOP", "once a", "loaded by"], rows)
