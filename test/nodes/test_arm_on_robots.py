@@ -11,6 +11,8 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from control_msgs.msg import JointTrajectoryControllerState
+from control_msgs.srv import QueryTrajectoryState
 from geometry_msgs.msg import PoseStamped
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
@@ -88,14 +90,14 @@ class Cell:
     def ask(self, mode, *, reset=False):
         return self.call("authority", SetAuthority.Request(mode=mode, source="test", reset=reset))
 
-    def chunk(self, goal, step_s=0.1):
-        """A chunk that goes from here to `goal` [rad] within a second and stays."""
+    def chunk(self, goal, step_s=0.1, opening=1.0):
+        """A chunk that goes from here to `goal` [rad] within a second and stays, with the gripper at `opening`."""
         shares = np.clip(np.arange(20) * step_s, 0.0, 1.0)[:, None]
         begin = np.array(self.state.commanded)
         now_ns = self.graph.peer.get_clock().now().nanoseconds
         targets = begin + shares * (goal - begin)
-        steps = np.ones(20)
-        chunk = ActionChunk(now_ns, round(step_s * 1e9), "joint_positions", targets, steps, self.spec.arm)
+        grip = np.full(20, opening)
+        chunk = ActionChunk(now_ns, round(step_s * 1e9), "joint_positions", targets, grip, self.spec.arm)
         self.chunks.publish(chunk_to(chunk))
 
     def begin(self, goal):
@@ -138,6 +140,33 @@ def test_every_robot_is_moved_through_the_interface_its_file_names(cell, robot):
     made.arrive(goal)
     assert made.state.limit_violations == 0 and made.state.mode == ControlState.POLICY, made.bridge._core.monitor.last
     assert list(made.state.joint_names) == list(made.spec.joint_names)
+
+
+@pytest.mark.parametrize("robot", ["ur5e", "xarm7", "so101", "fr3"])
+def test_every_gripper_closes_and_opens_by_one_command_each(cell, robot):
+    made = cell(robot)
+    gripper = made.robot.simulation
+    assert made.ask(ControlState.POLICY).granted
+    made.graph.until(lambda: made.state.mode == ControlState.POLICY)
+    for opening in (0.0, 1.0):
+        made.chunk(made.spec.home, opening=opening)
+        made.graph.until(lambda opening=opening: abs(gripper.opening - opening) < 0.1, what=f"opening {opening}")
+        made.graph.until(lambda opening=opening: made.state.gripper_commanded == opening)
+    assert not made.graph.diagnostics(made.bridge)["message"].count("gripper")
+
+
+def test_a_trajectory_controller_tells_its_state_and_where_it_will_be(cell):
+    made = cell("xarm7")
+    states = made.graph.listen("xarm7_traj_controller/controller_state", JointTrajectoryControllerState, qos.STREAM)
+    query = made.graph.peer.create_client(QueryTrajectoryState, "xarm7_traj_controller/query_state")
+    made.begin(nudged(made.spec))
+    made.graph.until(lambda: states and query.service_is_ready())
+    assert list(states[-1].joint_names) == list(made.spec.joint_names)
+    error = np.array(states[-1].reference.positions) - np.array(states[-1].feedback.positions)
+    np.testing.assert_allclose(states[-1].error.positions, error, atol=1e-9)
+    future = query.call_async(QueryTrajectoryState.Request())
+    answer = made.graph.until(future.done) and future.result()
+    assert not answer.success and "no trajectory runs at 0 ns" in answer.message
 
 
 @pytest.mark.parametrize(
