@@ -182,8 +182,10 @@ class Rig:
         def rests() -> bool:
             state, now_s = relay.state, time.monotonic()
             silent = bool(relay.states) and now_s - relay.states[-1][0] > 0.2
-            still = relay.arm_stands if silent else bool(state and state.at_rest and state.verdict != state.PASSED)
-            if state is not None and state.at_rest and state.mode in (state.HOLD, state.STOPPED):
+            still = (
+                relay.arm_stands if silent else bool(state and state.at_rest and state.verdict != ControlState.PASSED)
+            )
+            if state is not None and state.at_rest and state.mode in (ControlState.HOLD, ControlState.STOPPED):
                 still = True
             if not still:
                 rested_s[0] = 0.0

@@ -214,10 +214,10 @@ def delayed(relay: Relay, topic: str, seconds: float) -> Spoil:
     return spoil
 
 
-def intruder(relay: Relay) -> Callable[[], None]:
+def intruder(relay: Relay) -> Callable[[], Any]:
     """Another publisher on the arm's command topic; returns what removes it."""
     publisher = relay.node.create_publisher(Float64MultiArray, "forward_position_controller/commands", qos.COMMANDS)
-    return lambda: relay.node.destroy_publisher(publisher) and None
+    return lambda: relay.node.destroy_publisher(publisher)
 
 
 def out(text: str) -> None:

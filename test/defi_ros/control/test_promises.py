@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ STEP_NS = S // 10
 
 
 @pytest.fixture
-def promises():
+def promises() -> Any:
     return Promises()
 
 
@@ -45,7 +47,7 @@ def test_the_delay_foreseen_is_the_longest_of_the_last_ones_and_is_forgotten(pro
 
 
 def test_the_arm_s_own_delay_is_promised_too(joint_chunk):
-    promises = Promises(lookahead_s=0.2)
+    promises: Any = Promises(lookahead_s=0.2)
     said(promises, joint_chunk(START_NS), 0.1)
     assert len(promises.at(START_NS, STEP_NS, 10).targets) == 4
 

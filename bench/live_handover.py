@@ -1,0 +1,77 @@
+"""Handovers on the running graph: from a button on `joy`, through teleop_node and the bridge, to the word that it acts."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import numpy as np
+from faulty_graph import Relay
+from sensor_msgs.msg import Joy
+
+from defi_msgs.msg import ControlState
+from defi_ros.bridge import qos
+from defi_ros.bringup import BringupOptions, Process, graph_environment, processes
+from defi_ros.robot import load_robot
+from defi_ros.up.graph import Graph
+from defi_ros.up.interruption import Interruption
+from defi_ros.up.report import Report
+from defi_ros.up.surroundings import surroundings
+from defi_ros.up.terminal import PlainView
+
+DEADMAN, BUTTONS, AXES = 9, 15, 6  # config/teleop/joy.yaml
+TASK, INSTRUCTION = "move_door_left", "move the door to the left"
+MOVES_S, TAKES_S, RESTS_S = 15.0, 2.0, 5.0
+
+
+def measure(handovers: int, seed: int) -> dict[str, Any]:
+    """Times from the button to the first control_state of TELEOP, the way back to the bench included."""
+    teleop = Process(
+        "teleop_node",
+        "defi_ros.nodes.teleop_node",
+        {"robot": "franka", "teleop.device": "joy"},
+        graph_environment(),
+    )
+    options = BringupOptions("franka", sim=True, policy="scripted", composed=True, seed=seed)
+    with Interruption() as interruption, surroundings(sim=True) as folder:
+        parts = [*processes(load_robot("franka"), options), teleop]
+        graph = Graph(parts, folder, PlainView(sys.stderr), Report("franka", "scripted"), interruption)
+        relay = Relay()
+        joy = relay.node.create_publisher(Joy, "joy", qos.STREAM)
+        try:
+            graph.start()
+            times_ms = [_hand_over(graph, relay, joy, seed + number) for number in range(handovers)]
+            state = relay.state
+        finally:
+            graph.stop("the benchmark has ended")
+            relay.close()
+    return {
+        "handovers": len(times_ms),
+        "limits_violated": int(state.limit_violations) if state else -1,
+        "button_to_command_ms": {
+            "p50": float(np.median(times_ms)),
+            "p99": float(np.percentile(times_ms, 99)),
+            "max": max(times_ms),
+        },
+    }
+
+
+def _hand_over(graph: Graph, relay: Relay, joy: Any, seed: int) -> float:
+    """Lets the policy move the arm, presses the deadman, and returns how long it took [ms]; infinite when it did not."""
+    graph.reset(seed, TASK)
+    task = graph.listener.ask_task(INSTRUCTION, 30.0)
+    graph.wait(lambda: relay.moving, MOVES_S)
+    pressed_s = time.monotonic()
+    joy.publish(Joy(axes=[0.0] * AXES, buttons=[int(number == DEADMAN) for number in range(BUTTONS)]))
+    graph.wait(lambda: _taken(relay, pressed_s) is not None, TAKES_S)
+    taken_s = _taken(relay, pressed_s)
+    joy.publish(Joy(axes=[0.0] * AXES, buttons=[0] * BUTTONS))
+    task.cancel()
+    graph.wait(lambda: graph.listener.at_rest, RESTS_S)
+    return float("inf") if taken_s is None else 1e3 * (taken_s - pressed_s)
+
+
+def _taken(relay: Relay, pressed_s: float) -> float | None:
+    heard = list(relay.states)
+    return next((at_s for at_s, state in heard if at_s >= pressed_s and state.mode == ControlState.TELEOP), None)
