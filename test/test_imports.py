@@ -26,6 +26,7 @@ RANK = {name: rank for rank, names in enumerate(CHAIN) for name in names}
 # Modules that stand beside the folders of the chain, and the link whose place they share.
 SHARES_PLACE_OF = {
     "defi_models.config": "checkpoint",
+    "defi_models.published": "checkpoint",
     "defi_models.words": "checkpoint",
     "defi_models.sampling": "checkpoint",
     "defi_models.cli": "evaluation",

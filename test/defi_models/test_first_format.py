@@ -41,9 +41,10 @@ def test_it_gives_what_it_gave() -> None:
 def test_it_lacks_what_came_later() -> None:
     """Else the test above would not show that defaults keep an old model as it was."""
     config = json.loads((FOLDER / FILE).read_text())["config"]
-    for kind, part in (("DefiConfig", config), ("GidmConfig", config["gidm"]), ("DecoderConfig", config["decoder"])):
-        assert ADDED[kind]
-        assert not ADDED[kind] & set(part)
+    parts = {"DefiConfig": config, **{f"{name.title()}Config": config[name] for name in ("gfdm", "gidm", "decoder")}}
+    assert set(parts) == set(ADDED)
+    for kind, part in parts.items():
+        assert not ADDED[kind] & set(part), kind
 
 
 def test_the_shipped_nano_can_be_read() -> None:
