@@ -107,7 +107,10 @@ class Rig:
             return self.graph.wait(until, timeout_s)
         except ProcessEndedError as error:
             self.end = str(error)
-            return until()
+        end_s = time.monotonic() + timeout_s  # what is left of the graph is still watched
+        while not until() and time.monotonic() < end_s:
+            time.sleep(0.02)
+        return until()
 
     def set_off(self, mode: str) -> None:
         """Brings the arm to rest, resets the scene, and makes somebody move it."""

@@ -6,7 +6,8 @@
 Each trial lets the policy drive the tip as fast as the limits allow, presses the deadman at a random tick with a random
 deflection, and follows the arm until it is at rest after the release. Counted are commands outside a limit, by a monitor
 that shares no code with the safety filter; measured are the largest jerk against its limit and the time from the button
-to the first command of the person. Exits with 1 when a limit was violated or teleop took longer than 20 ms.
+to the first command of the person. Where something in the scene holds the arm back, HOLD takes the command over to where
+the arm is (`control.reanchor_rad`): such trials are counted as re-anchored, and that step is in neither figure. Exits with 1 when a limit was violated or teleop took longer than 20 ms.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Trial:
     in_charge_ms: float
     turned_back_mm: float
     rests: bool
+    reanchored: bool
 
 
 class Bench:
@@ -60,12 +62,14 @@ class Bench:
         self.core = ArmCore(robot.spec, robot.control, robot.gripper, self.kinematics)
         self.now_ns = START_NS
         self.rows: list[FloatArray] = []
+        self.reanchored = False
 
     def tick(self) -> Any:
         """One period of the bridge and of physics."""
         self.now_ns += self.period_ns
         self.core.on_state(self.now_ns, self.world.joint_positions(), self.now_ns, self.world.gripper_opening())
         command = self.core.tick(self.now_ns)
+        self.reanchored = self.reanchored or "by other means" in command.verdict_reason
         if command.positions is not None:
             self.rows.append(command.positions)
             self.world.command_joints(command.positions)
@@ -96,7 +100,7 @@ class Bench:
         self.tick()
         before, ticks = core.monitor.violations, round(rng.uniform(0.4, 1.0) * DRIVE_S * RATE_HZ)
         core.on_chunk(self.fast_chunk(rng), self.now_ns)
-        first = len(self.rows)
+        first, self.reanchored = len(self.rows), False
         for tick in range(ticks):
             self.tick()
             if tick % 50 == 49:
@@ -118,7 +122,14 @@ class Bench:
             command = self.tick()
         jerk, acceleration = self._parts(first)
         return Trial(
-            core.monitor.violations - before, speed, jerk, acceleration, in_charge_ms, 1e3 * back_m, command.at_rest
+            core.monitor.violations - before,
+            speed,
+            jerk,
+            acceleration,
+            in_charge_ms,
+            1e3 * back_m,
+            command.at_rest,
+            self.reanchored,
         )
 
     def _tip_speed(self) -> float:
@@ -155,17 +166,19 @@ def simulate(trials: int, seed: int) -> list[Trial]:
 
 def summary(results: list[Trial]) -> dict[str, Any]:
     """The figures of all trials."""
+    free = [result for result in results if not result.reanchored]
     charge = np.array([result.in_charge_ms for result in results])
     return {
         "trials": len(results),
         "limits_violated": sum(result.violations for result in results),
+        "reanchored": len(results) - len(free),
         "not_at_rest": sum(not result.rests for result in results),
         "tip_speed_at_handover_m_s": {
             "median": float(np.median([result.tip_speed_m_s for result in results])),
             "max": max(result.tip_speed_m_s for result in results),
         },
-        "peak_jerk_part_of_limit": max(result.jerk_part for result in results),
-        "peak_acceleration_part_of_limit": max(result.acceleration_part for result in results),
+        "peak_jerk_part_of_limit": max((result.jerk_part for result in free), default=None),
+        "peak_acceleration_part_of_limit": max((result.acceleration_part for result in free), default=None),
         "tip_turned_back_mm": max(result.turned_back_mm for result in results),
         "button_to_command_ms": {
             "p50": float(np.median(charge)),

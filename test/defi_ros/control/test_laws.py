@@ -23,6 +23,7 @@ from defi_ros.control.safety import SafetyFilter, Verdict
 from defi_ros.control.teleop import TeleopInput
 
 WHOLE = settings.get_current_profile_name() == "laws"
+pytestmark = pytest.mark.timeout(3600 if WHOLE else 120)
 RATE_HZ = 200
 PERIOD_NS = NS_PER_S // RATE_HZ
 START_NS = 1_750_000_000 * NS_PER_S
@@ -77,7 +78,7 @@ def safety(spec, kinematics):
     return SafetyFilter(spec, kinematics, RATE_HZ)
 
 
-@share(40, 6500)
+@share(40, 13000)
 @given(program=programs)
 def test_no_command_ever_leaves_a_limit_and_an_empty_queue_always_reaches_rest(spec, kinematics, safety, program):
     safety.reset(spec.home)
