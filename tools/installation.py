@@ -142,7 +142,8 @@ class Installation:
     def install_packages(self) -> None:
         """Installs the packages of src/ editable, so that a changed file needs no set-up."""
         sources = [word for name in EDITABLE for word in ("-e", str(self.root / "src" / name))]
-        self.pip("install", "--no-deps", "--no-build-isolation", *sources)
+        # Without --use-pep517 an older pip obeys setup.cfg, which is colcon's, and puts `defi` where no shell finds it.
+        self.pip("install", "--no-deps", "--no-build-isolation", "--use-pep517", *sources)
         interfaces.link_shares(self.root, self.venv)
 
     def export_nano(self) -> None:

@@ -51,5 +51,5 @@ def test_a_seed_starts_its_scene_alike_in_both_splits_but_looks_different():
 
 
 def test_an_unknown_split_is_refused_with_those_that_exist():
-    with pytest.raises(ConfigError, match=r"got 'tset', expected one of \['train', 'test'\]"):
+    with pytest.raises(ConfigError, match=r"got 'tset', expected one of \['drawn', 'train', 'test'\]"):
         SceneStyle.draw(np.random.default_rng(0), "tset")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import colorsys
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import mujoco
@@ -73,25 +73,27 @@ class Split:
     desk_m: Band
 
 
+_TRAIN = Split(
+    colours={
+        "table": ((-0.33, 0.40), (0.15, 0.56), (0.40, 0.90)),
+        "wall": ((0.0, 1.0), (0.0, 0.30), (0.65, 1.0)),
+        "floor": ((0.0, 1.0), (0.0, 0.30), (0.12, 0.50)),
+        "desk": ((0.0, 1.0), (0.0, 0.25), (0.78, 0.96)),
+        "desk_inside": ((0.0, 1.0), (0.05, 0.20), (0.22, 0.38)),
+    },
+    patterns=TABLE_MATERIALS[:2],
+    as_drawn=0.25,
+    light=(0.8, 1.15),
+    light_turn_rad=(0.0, 0.5),
+    camera_m=(0.0, 0.02),
+    target_m=(0.0, 0.01),
+    fovy_deg=(0.0, 1.0),
+    desk_m=(0.0, 0.008),
+)
 SPLITS: Mapping[str, Split] = MappingProxyType(
     {
-        "train": Split(
-            colours={
-                "table": ((-0.33, 0.40), (0.15, 0.56), (0.40, 0.90)),
-                "wall": ((0.0, 1.0), (0.0, 0.30), (0.65, 1.0)),
-                "floor": ((0.0, 1.0), (0.0, 0.30), (0.12, 0.50)),
-                "desk": ((0.0, 1.0), (0.0, 0.25), (0.78, 0.96)),
-                "desk_inside": ((0.0, 1.0), (0.05, 0.20), (0.22, 0.38)),
-            },
-            patterns=TABLE_MATERIALS[:2],
-            as_drawn=0.25,
-            light=(0.8, 1.15),
-            light_turn_rad=(0.0, 0.5),
-            camera_m=(0.0, 0.02),
-            target_m=(0.0, 0.01),
-            fovy_deg=(0.0, 1.0),
-            desk_m=(0.0, 0.008),
-        ),
+        "drawn": replace(_TRAIN, as_drawn=1.0),
+        "train": _TRAIN,
         "test": Split(
             colours={
                 "table": ((0.44, 0.63), (0.15, 0.45), (0.40, 0.80)),

@@ -44,6 +44,7 @@ class World:
         image_size: tuple[int, int] = (128, 128),
         seed: int = 0,
         embodiment: str = PANDA,
+        split: str = "train",
     ):
         """Builds the scene and resets it.
 
@@ -53,10 +54,12 @@ class World:
             seed: Seed of the first reset.
             embodiment: What is seen in place of the arm, a name of `defi_sim.embodiment.EMBODIMENTS`; physics and
                 readings are the Panda's.
+            split: Whose surroundings are drawn at a reset that names none, a name of `defi_sim.style.SPLITS`.
 
         Raises:
-            ConfigError: there is no such embodiment.
+            ConfigError: there is no such embodiment or split.
         """
+        self._split = split
         self.cameras, self.image_size, self._embodiment = cameras, image_size, embodiment
         self._model = mujoco.MjModel.from_xml_string(drawn.build_scene(embodiment))
         self._data = mujoco.MjData(self._model)
@@ -94,20 +97,21 @@ class World:
 
     # Resetting ------------------------------------------------------------------------------------------------------
 
-    def reset(self, seed: int, start: SceneState | None = None, task: str = "", split: str = "train") -> None:
+    def reset(self, seed: int, start: SceneState | None = None, task: str = "", split: str = "") -> None:
         """Draws a new scene from `seed`: the same seed gives the same state and the same images.
 
         Args:
             seed: Chooses colours, light, fixtures, blocks and the arm's pose.
             start: Where fixtures and blocks shall be instead of where the seed puts them.
             task: Name of a task that shall be feasible; empty for any scene.
-            split: Whose surroundings are drawn, a name of `defi_sim.style.SPLITS`.
+            split: Whose surroundings are drawn, a name of `defi_sim.style.SPLITS`; the world's own if empty.
 
         Raises:
             TaskError: there is no such task.
             ConfigError: there is no such split.
         """
         rng = np.random.default_rng(seed)
+        split = split or self._split
         style = SceneStyle.draw(rng, split)
         begin = draw_start(rng, split) if not task else draw_start_for(task_named(task), rng, split)
         with self._lock:

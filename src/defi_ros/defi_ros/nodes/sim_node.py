@@ -74,7 +74,7 @@ class SimNode(DefiNode):
 
     def _build(self, robot: RobotFile, controllers: Mapping[str, ArmController]) -> Simulation:
         size = (robot.sim.image_px, robot.sim.image_px)
-        self._world = World(self._cameras, size, seed=int(self.get_parameter("seed").value))
+        self._world = World(self._cameras, size, seed=int(self.get_parameter("seed").value), split=robot.sim.scenes)
         owner = str(self.get_parameter("controller").value)
         arm = EmulatedArm(controllers, None if owner == "auto" else owner, robot.sim.reset_pause_s)
         gripper = GripperController(GripperOptions(allow_stalling=bool(self.get_parameter("allow_stalling").value)))
