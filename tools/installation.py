@@ -15,7 +15,7 @@ import interfaces
 import machine
 from steps import Journal, SetupError, Stamps, Step, contents
 
-VERSION = "1"  # raise it when a step does something else with the same inputs
+VERSION = "2"  # raise it when a step does something else with the same inputs
 NANO = "src/defi_models/defi_models/weights/nano/checkpoint.json"
 EDITABLE = ("defi_models", "defi_sim", "defi_ros")
 IMPORTS = (
@@ -68,7 +68,7 @@ class Installation:
         environment = [VERSION, str(self.root), str(sys.version_info[:2]), sys.base_prefix, self.ros or "wheels"]
         wheels = contents(self.root, "requirements/ros-wheels.txt", "requirements/build.txt")
         definitions = [text for folder in to_build for text in contents(self.root / folder, "*.*", "*/*.*")]
-        packaging = contents(self.root, "src/*/setup.py", "src/*/setup.cfg", "src/*/package.xml")
+        packaging = [VERSION, *contents(self.root, "src/*/setup.py", "src/*/setup.cfg", "src/*/package.xml")]
         requirements = contents(self.root, "requirements/*.txt")
         models = contents(
             self.root, NANO, "src/defi_models/defi_models/export.py", "src/defi_models/defi_models/models/*.py"
