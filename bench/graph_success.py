@@ -122,7 +122,7 @@ def main() -> int:
         if args.json:
             check_writable(args.json)
         request = checked(args)
-        report = Report(request.robot.name, request.policy.name)
+        report = Report(request.robot.name, request.policy.name if request.policy else "none")
     except DefiError as error:
         print(error, file=sys.stderr)
         return 2

@@ -26,7 +26,7 @@ def random_poses(rng: np.random.Generator, count: int, turn_rad: float = 3.0) ->
 def test_actions_decode_to_the_targets_they_encode(encoding: ActionEncoding, seed: int) -> None:
     rng = np.random.default_rng(seed)
     targets, here = random_poses(rng, 5), random_poses(rng, 1)[0]
-    gripper = rng.integers(0, 2, 5) if encoding == "accumulated_pose" else rng.uniform(0, 1, 5)
+    gripper = rng.integers(0, 2, 5).astype(np.float64) if encoding == "accumulated_pose" else rng.uniform(0, 1, 5)
     transform = ActionTransform(STATISTICS, encoding)
     back, opening = transform.decode(transform.encode(targets, gripper, here), here)
     np.testing.assert_allclose(back[:, :3], targets[:, :3], atol=1e-9)

@@ -40,7 +40,8 @@ def ddim(denoise: Callable[[A, float], A], noise: A, config: DecoderConfig, prom
         promised: What stands already.
     """
     sigmas = np.geomspace(config.sigma_max, config.sigma_min, config.sampling_steps).tolist()
-    x = clean = config.sigma_max * noise
+    x: Any = config.sigma_max * noise
+    clean: Any = x
     for sigma, following in itertools.zip_longest(sigmas, sigmas[1:]):
         clean = denoise(x, sigma)
         if promised is not None:

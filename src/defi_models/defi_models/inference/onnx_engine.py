@@ -89,7 +89,7 @@ def open_graph(path: Path, device: str, threads: int) -> onnxruntime.InferenceSe
     kind, _, number = device.partition(":")
     wanted = PROVIDERS.get(kind)
     available = onnxruntime.get_available_providers()
-    if wanted not in available:
+    if wanted is None or wanted not in available:
         raise CheckpointError(
             f"policy.device: got {device!r}, expected one of {[k for k, p in PROVIDERS.items() if p in available]} "
             "on this machine; CUDA and TensorRT need the package onnxruntime-gpu in place of onnxruntime"
@@ -106,4 +106,5 @@ def open_graph(path: Path, device: str, threads: int) -> onnxruntime.InferenceSe
 
 def run_graph(session: onnxruntime.InferenceSession, *arrays: npt.NDArray) -> list[npt.NDArray]:
     """The outputs of a graph for `arrays`, which stand in the order of its inputs."""
-    return session.run(None, dict(zip((given.name for given in session.get_inputs()), arrays, strict=True)))
+    found = session.run(None, dict(zip((given.name for given in session.get_inputs()), arrays, strict=True)))
+    return [np.asarray(one) for one in found]
