@@ -239,7 +239,9 @@ class Sim:
     joint_state_rate_hz: float = param(200.0, "Rate of joint_states [Hz].", above=0.0, at_most=500.0)
     scene_rate_hz: float = param(30.0, "Rate of scene_state [Hz].", above=0.0, at_most=200.0)
     scenes: str = param(
-        "drawn", "How its scenes look: as drawn, or as those to train or to test on.", choices=("drawn", "train", "test")
+        "drawn",
+        "How its scenes look: as drawn, or as those to train or to test on.",
+        choices=("drawn", "train", "test"),
     )
     real_time: bool = param(True, "Physics keeps pace with the clock; false runs as fast as possible.")
     reset_pause_s: float = param(0.25, "Controllers ignore commands for this long after a reset [s].", at_least=0.0)
