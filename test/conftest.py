@@ -49,12 +49,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips, by name, what this machine lacks."""
-    if importlib.util.find_spec("rclpy") is not None:
-        return
+    """Skips, by name, what this machine lacks; tries a test on real ROS 2 a second time.
+
+    In a long run on a busy machine discovery now and then misses its time. The summary names every such test as RERUN.
+    """
+    found = importlib.util.find_spec("rclpy") is not None
+    missing = pytest.mark.skip(reason="rclpy is not installed; `make setup` installs it")
     for item in items:
         if item.get_closest_marker("ros"):
-            item.add_marker(pytest.mark.skip(reason="rclpy is not installed; `make setup` installs it"))
+            item.add_marker(pytest.mark.flaky(reruns=1) if found else missing)
 
 
 @pytest.hookimpl(trylast=True)
