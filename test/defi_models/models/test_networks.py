@@ -172,3 +172,23 @@ def test_words_unknown_to_the_vocabulary_share_one_token() -> None:
 def test_instruction_without_words_is_refused() -> None:
     with pytest.raises(ContractError, match="expected at least one word"):
         tokenize("?!", TINY_TEXT)
+
+
+def test_latent_actions_without_words_are_those_with_words(pair) -> None:
+    """The last block is computed for the queries alone where nobody reads the words; that must not change the codes."""
+    gidm, frames = pair[1].gidm, torch.randn(2, 2, 4, CONFIG.gidm.width)
+    words, mask, _ = pair[1].text(pair[1].text.tokens([TEXT, "close"]))
+    whole = gidm.encode(frames, words, mask)
+    alone = gidm.encode(frames, words, mask, with_words=False)
+    torch.testing.assert_close(alone[0], whole[0], atol=1e-5, rtol=1e-4)
+    assert whole[1].shape[1] and not alone[1].shape[1]
+
+
+def test_draws_of_noise_that_share_a_context_are_worth_as_many_samples(pair) -> None:
+    denoiser = pair[1].denoiser
+    context = torch.randn(3, 5, CONFIG.decoder.width)
+    actions = torch.randn(3, denoiser.steps, denoiser.action_width)
+    noise, uniform = torch.randn(3, 4, denoiser.steps, denoiser.action_width), torch.rand(3, 4)
+    shared = denoiser.loss(actions, context, uniform, noise)
+    apart = [denoiser.loss(actions, context, uniform[:, draw], noise[:, draw]) for draw in range(4)]
+    torch.testing.assert_close(shared, torch.stack(apart).mean())

@@ -116,19 +116,25 @@ class ActionDenoiser(nn.Module):
     def loss(self, actions: Tensor, context: Tensor, uniform: Tensor, noise: Tensor) -> Tensor:
         """Mean squared error in the network's own output space, sigma log-logistic (defi-model 4.3).
 
+        Several draws of noise may share a sample: its context is read once, and reading it is most of the cost.
+
         Args:
             actions: Normalised, (B, steps, action_width).
             context: Context tokens, (B, tokens, width).
-            uniform: A number in 0..1 each, which chooses the noise level, (B,).
-            noise: Unit noise of the shape of `actions`.
+            uniform: A number in 0..1 a draw, which chooses the noise level, (B, draws) or (B,) for one.
+            noise: Unit noise, (B, draws, steps, action_width) or (B, steps, action_width).
         """
+        draws = noise[0].numel() // actions[0].numel()
+        noise, uniform = noise.reshape(-1, *actions.shape[1:]), uniform.reshape(-1)
+        actions = actions.repeat_interleave(draws, 0)
+        read = [KeysValues(*(t.repeat_interleave(draws, 0) for t in layer)) for layer in self.read(context)]
         lowest, highest = (1 / (1 + (CENTRE / s) ** (1 / SPREAD)) for s in (TRAINED_SIGMA_MIN, self.config.sigma_max))
         u = lowest + (highest - lowest) * uniform
         sigma = (math.log(CENTRE) + SPREAD * torch.logit(u)).exp().to(actions)
         c_skip, c_out, c_in = self._preconditioning(sigma)
         noisy = actions + sigma[:, None, None] * noise
         target = (actions - c_skip * noisy) / c_out
-        return F.mse_loss(self._network(c_in * noisy, sigma, self.read(context)), target)
+        return F.mse_loss(self._network(c_in * noisy, sigma, read), target)
 
     def sample(self, context: Sequence[KeysValues], noise: Tensor, promised: Promise[Tensor] | None = None) -> Tensor:
         """Actions (B, steps, action_width) by DDIM from unit `noise` of that shape; see `ddim`."""

@@ -106,8 +106,9 @@ def train_policy(run: Run) -> None:
 
     def loss(step: Step) -> tuple[Tensor, dict[str, float]]:
         rows = np.sort(step.rng.choice(training, size=step.batch))[step.own]
-        noise = step.normal(*windows.actions.shape[1:])
-        return inverse.loss(inputs(rows), windows.actions[rows].to(step.device), step.uniform(), noise), {}
+        draws = run.preset.noise_draws
+        noise, uniform = step.normal(draws, *windows.actions.shape[1:]), step.uniform(draws)
+        return inverse.loss(inputs(rows), windows.actions[rows].to(step.device), uniform, noise), {}
 
     trained = nn.ModuleList([forward, inverse]) if live else inverse
     figures = run.train("policy", trained, loss, unused=live)

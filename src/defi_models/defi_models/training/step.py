@@ -54,9 +54,9 @@ class Step:
         """Unit noise, (count, *shape)."""
         return torch.stack([torch.randn(shape, generator=g) for g in self._generators]).to(self.device)
 
-    def uniform(self) -> Tensor:
-        """A number in 0..1 for each sample of this pass, (count,)."""
-        return torch.stack([torch.rand((), generator=g) for g in self._generators]).to(self.device)
+    def uniform(self, *shape: int) -> Tensor:
+        """Numbers in 0..1 for each sample of this pass, (count, *shape)."""
+        return torch.stack([torch.rand(shape, generator=g) for g in self._generators]).to(self.device)
 
 
 def share(batch: int, part: int, parts: int) -> slice:
