@@ -39,6 +39,7 @@ setup(
         "defi.commands": [
             "train = defi_models.training.command:Train",
             "eval = defi_models.evaluation.command:Eval",
+            "correct = defi_models.evaluation.corrections:Correct",
             "imagine = defi_models.inference.command:Imagine",
             "export = defi_models.export:Export",
             "inspect = defi_models.inspection:Inspect",

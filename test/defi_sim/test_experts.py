@@ -78,3 +78,16 @@ def test_a_task_that_cannot_be_done_is_refused(world: World):
     world.reset(0, task="open_drawer")
     with pytest.raises(TaskError, match="task 'close_drawer': got a scene in which it cannot be done"):
         plan("close_drawer", world.scene(), world.ee_pose(), 0.0, np.random.default_rng(0))
+
+
+def test_from_straight_above_the_expert_goes_down_without_turning_back():
+    """After a takeover the hand may be on its way already: a learner must not be shown to lift off again."""
+    world_scene = draw_start(np.random.default_rng(4)).scene()
+    name = "turn_off_led" if world_scene.number("led") > 0 else "turn_on_led"
+    far = plan(name, world_scene, down_pose(np.array([0.45, 0.1, 0.2])), 0.0, np.random.default_rng(0))
+    lowest = int(far.poses[:, 2].argmin())
+    above = far.poses[lowest].copy()
+    above[2] += 0.05
+    near = plan(name, world_scene, above, 0.0, np.random.default_rng(0))
+    assert near.poses[:, 2].argmin() < lowest
+    assert (np.diff(near.poses[: near.poses[:, 2].argmin(), 2]) <= 1e-9).all()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -91,9 +91,16 @@ def next_task(scene: SceneState, last: str | None, rng: np.random.Generator) -> 
 
 
 def play(
-    world: World, seed: int, segments: int, first_task: str, *, rate_hz: int = 10, noise_m: float = 0.01
+    world: World,
+    seed: int,
+    segments: int,
+    first_task: str,
+    *,
+    rate_hz: int = 10,
+    noise_m: float = 0.01,
+    attempt: Callable[[Task], bool] | None = None,
 ) -> Iterator[Segment]:
-    """Yields `segments` tasks done in a row; after a failure the scene is reset.
+    """Yields `segments` tasks done in a row by the expert; after a failure the scene is reset.
 
     Args:
         world: The world; it is reset.
@@ -102,6 +109,8 @@ def play(
         first_task: Name of the first task, for which the scene is prepared.
         rate_hz: Samples a second.
         noise_m: Standard deviation of the disturbance of each coordinate [m].
+        attempt: Somebody who tries each task first and says whether it is done. The expert then does, and a segment is
+            yielded for, only what was not, from where the attempt left the arm and the table.
     """
     rng = np.random.default_rng([seed, 1])
     world.reset(seed, task=first_task)
@@ -116,6 +125,11 @@ def play(
         if first and index > 0:
             world.reset(int(rng.integers(2**31)))
             task = next_task(world.scene(), None, rng)
+        if attempt is not None:
+            done = attempt(task)
+            if done or not task.feasible(world.scene()):
+                first, last = False, task.name if done else None
+                continue
         cut = float(rng.uniform(*CUT_DELAY_S)) if rng.random() < CUT_SHARE else None
         demonstration = demonstrate(world, task, rng, rate_hz=rate_hz, noise_m=noise_m, stop_after_s=cut)
         yield Segment(index, first, task.name, demonstration)

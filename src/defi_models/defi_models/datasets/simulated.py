@@ -164,7 +164,7 @@ def _make(job: Job) -> bool:
     rng = np.random.default_rng(job.seed)
     demo = demonstrate(_world, TASKS[job.task], rng, rate_hz=job.rate_hz, noise_m=job.noise_m)
     if demo.success:
-        save_episode(_episode(demo), job.path)
+        save_episode(episode_of(demo), job.path)
     return bool(demo.success)
 
 
@@ -173,7 +173,7 @@ def _make_play(job: Play) -> list[bool]:
     segments = []
     for segment in play(_world, job.seed, job.segments, job.first_task, rate_hz=job.rate_hz, noise_m=job.noise_m):
         if segment.demonstration.success:
-            save_episode(_episode(segment.demonstration), job.episode(segment.index))
+            save_episode(episode_of(segment.demonstration), job.episode(segment.index))
         segments.append(
             {"task": segment.task, "after_reset": segment.first, "success": bool(segment.demonstration.success)}
         )
@@ -183,7 +183,8 @@ def _make_play(job: Play) -> list[bool]:
     return _recorded(job)
 
 
-def _episode(demo: Demonstration) -> Episode:
+def episode_of(demo: Demonstration) -> Episode:
+    """A demonstration as it is stored."""
     return Episode(
         task=demo.task,
         instructions=TASKS[demo.task].instructions,

@@ -21,6 +21,7 @@ from defi_sim.experts.fixtures import (
     TIP_HALF_X,
     TRAVEL_SPEED_M_S,
     Expert,
+    is_above,
     travel,
 )
 from defi_sim.scene import BLOCK_HALF_SIZES, BLOCKS
@@ -36,6 +37,7 @@ PUSH_SPEED_M_S = 0.16
 PUSH_DISTANCE_M = 0.128
 TURN_RAD = 1.35
 FULL_OPENING_M = 0.08
+ROOM_M = 0.12  # between the middles of a block set down and of any other
 # The hand's yaw relative to the block's bearing: the last joint reaches -2.1 .. 3.6 there.
 YAW_LOW_RAD, YAW_HIGH_RAD = -2.0, 2.6
 
@@ -62,13 +64,14 @@ def _lift_off(route: Route, z: float) -> None:
 
 def _grasp(route: Route, block: str, pose: FloatArray, yaw: float) -> None:
     """Opens on the way, comes down over a block and closes on it."""
-    if route.pose[2] < SAFE_Z - 0.05:
-        _lift_off(route, SAFE_Z)
     opening = _opening(block)
-    above = down_pose(np.array([pose[0], pose[1], max(pose[2] + 0.10, 0.13)]), yaw)
-    travel(route, above, TRAVEL_SPEED_M_S, gripper=opening)
-    at = above.copy()
-    at[2] = pose[2] + (0.0 if pose[2] < 0.03 else 0.004)
+    at = down_pose(np.array([pose[0], pose[1], pose[2] + (0.0 if pose[2] < 0.03 else 0.004)]), yaw)
+    if not is_above(route, at, opening):
+        if route.pose[2] < SAFE_Z - 0.05:
+            _lift_off(route, SAFE_Z)
+        above = at.copy()
+        above[2] = max(pose[2] + 0.10, 0.13)
+        travel(route, above, TRAVEL_SPEED_M_S, gripper=opening)
     route.move(at, APPROACH_SPEED_M_S, freedom=0.25)
     route.rest(0.2)
     route.grip(0.0)
@@ -103,13 +106,15 @@ def _set_down(route: Route, block: str, above_tip_m: float, position: FloatArray
     _release(route, block)
 
 
-def _free_spot(scene: SceneState, carried: str, rng: np.random.Generator) -> FloatArray:
-    """A place on the table away from the other blocks, the farthest of several draws; x and y [m]."""
+def _free_spot(scene: SceneState, carried: str, hand: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """A place on the table away from the other blocks, near the hand (x, y): what a learner can tell from the images."""
     others = np.array([scene.block(name)[:2] for name in BLOCKS if name != carried])
-    spots = np.column_stack([rng.uniform(*BLOCK_ZONE_X, 60), rng.uniform(*BLOCK_ZONE_Y, 60)])
+    spots = np.column_stack([rng.uniform(*BLOCK_ZONE_X, 200), rng.uniform(*BLOCK_ZONE_Y, 200)])
     gaps = np.linalg.norm(spots[:, None] - others[None], axis=-1).min(axis=1)
-    roomy = spots[gaps >= 0.12]
-    return roomy[0] if len(roomy) else spots[int(np.argmax(gaps))]
+    roomy = spots[gaps >= ROOM_M]
+    if not len(roomy):
+        return spots[int(np.argmax(gaps))]
+    return min(roomy, key=lambda spot: float(np.linalg.norm(spot - hand)))
 
 
 def _carried(route: Route, scene: SceneState) -> tuple[str, float]:
@@ -127,7 +132,7 @@ def _carried(route: Route, scene: SceneState) -> tuple[str, float]:
 def put_away(route: Route, scene: SceneState, rng: np.random.Generator) -> None:
     """Sets a held block down on the table before another task begins."""
     block, above_tip_m = _carried(route, scene)
-    spot = _free_spot(scene, block, rng)
+    spot = _free_spot(scene, block, route.pose[:2], rng)
     _set_down(route, block, above_tip_m, spot, 0.0, math.atan2(spot[1], spot[0]))
 
 
@@ -205,15 +210,17 @@ def _rotate(route: Route, scene: SceneState, rng: np.random.Generator, block: st
 
 
 def _stack(route: Route, scene: SceneState, rng: np.random.Generator) -> None:
+    del rng
     upper = held_block(scene)
     lying = [name for name in BLOCKS if name != upper and graspable(scene, name)]
+    lying.sort(key=lambda name: float(np.linalg.norm(scene.block(name)[:2] - route.pose[:2])))  # no choice by chance
     if upper is None:
-        upper, lower = (lying[k] for k in rng.permutation(len(lying))[:2])
+        upper, lower = lying[:2]
         _grasp(route, upper, scene.block(upper), _hand_yaws(upper, scene.block(upper))[0])
         above_tip_m = 0.0
     else:
         upper, above_tip_m = _carried(route, scene)
-        lower = lying[int(rng.integers(len(lying)))]
+        lower = lying[0]
     below = scene.block(lower)
     _set_down(route, upper, above_tip_m, below, 2.0 * BLOCK_HALF_SIZES[lower][2], _hand_yaws(lower, below)[0])
 
@@ -224,7 +231,7 @@ def _unstack(route: Route, scene: SceneState, rng: np.random.Generator) -> None:
     upper = pair[0]
     _grasp(route, upper, scene.block(upper), _hand_yaws(upper, scene.block(upper))[0])
     above_tip_m = float(scene.block(upper)[2] - route.pose[2])
-    spot = _free_spot(scene, upper, rng)
+    spot = _free_spot(scene, upper, route.pose[:2], rng)
     _set_down(route, upper, above_tip_m, spot, 0.0, math.atan2(spot[1], spot[0]))
 
 

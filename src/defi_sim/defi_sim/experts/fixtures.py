@@ -23,6 +23,7 @@ Expert = Callable[[Route, SceneState, np.random.Generator], None]
 TIP_HALF_X, TIP_HALF_Y, TIP_BELOW = 0.00875, 0.0152, 0.0095
 TRAVEL_SPEED_M_S, APPROACH_SPEED_M_S, ACT_SPEED_M_S = 0.32, 0.22, 0.18
 SAFE_Z = 0.235
+ABOVE_M, ABOVE_RAD, ABOVE_OPENING = 0.006, 0.1, 0.1  # what counts as straight above
 # Middle of what the last joint can do, -2.1 .. 3.6 relative to the direction from the base.
 WRIST_MIDDLE_RAD, LONG_TURN_RAD = 0.75, 0.9 * math.pi
 BAR_HALF_X, HANDLE_HALF_Y, PADDLE_HALF_X = 0.009, 0.011, 0.007
@@ -48,16 +49,26 @@ def _hand_yaw(pose: FloatArray) -> float:
     return middle + math.remainder(2.0 * math.atan2(pose[4], pose[3]) - middle, math.tau)
 
 
+def is_above(route: Route, pose: FloatArray, gripper: float) -> bool:
+    """Whether the route has come to straight above `pose`, turned and opened as there: the way down is what is left."""
+    now = route.pose
+    aside_m = float(np.linalg.norm(now[:2] - pose[:2]))
+    turn_rad = 2.0 * math.acos(min(1.0, abs(float(now[3:] @ pose[3:]))))
+    ready = aside_m < ABOVE_M and turn_rad < ABOVE_RAD and abs(route.gripper - gripper) < ABOVE_OPENING
+    return ready and bool(now[2] >= pose[2])
+
+
 def approach(route: Route, x: float, y: float, z: float, rng: np.random.Generator) -> None:
     """Lifts if low, travels above (x, y) and comes straight down to z, the gripper closed."""
-    start = route.pose
+    start, end = route.pose, down_pose(np.array([x, y, z]))
     above = max(z + 0.06, SAFE_Z) + rng.uniform(-0.01, 0.02)
-    if start[2] < SAFE_Z - 0.03:
-        lifted = start.copy()
-        lifted[2] = above
-        route.move(lifted, APPROACH_SPEED_M_S, freedom=0.3)
-    travel(route, down_pose(np.array([x, y, above])), TRAVEL_SPEED_M_S, gripper=0.0)
-    route.move(down_pose(np.array([x, y, z])), APPROACH_SPEED_M_S, freedom=0.5)
+    if not is_above(route, end, 0.0):
+        if start[2] < SAFE_Z - 0.03:
+            lifted = start.copy()
+            lifted[2] = above
+            route.move(lifted, APPROACH_SPEED_M_S, freedom=0.3)
+        travel(route, down_pose(np.array([x, y, above])), TRAVEL_SPEED_M_S, gripper=0.0)
+    route.move(end, APPROACH_SPEED_M_S, freedom=0.5)
 
 
 def retreat(route: Route, rng: np.random.Generator) -> None:
