@@ -53,7 +53,8 @@ def test_every_number_with_a_unit_says_its_unit(name):
 def test_limits_name_their_source(name):
     text = (robots_folder() / f"{name}.yaml").read_text()
     limits = text[text.index("joints:") : text.index("limit_scale:")]
-    assert re.search(r"# .*(published|https://|\.urdf|Technical|manual)", limits)
+    comments = " ".join(re.findall(r"# (.*)", limits))
+    assert re.search(r"\w+/[\w/-]+\.(yaml|csv|urdf|xacro|py)\b", comments), "expected the path of a published file"
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -71,6 +72,31 @@ def test_no_limit_exceeds_that_of_the_robot_s_description(name, description_of):
     assert (np.array(joints.lower) >= model.lowerPositionLimit[order] - 1e-4).all()
     assert (np.array(joints.upper) <= model.upperPositionLimit[order] + 1e-4).all()
     assert (np.array(joints.velocity) <= model.velocityLimit[order]).all()
+
+
+def test_the_fr3_is_never_asked_for_more_than_its_speed_limit_at_that_place():
+    """Its limits shrink towards the ends of its ranges; the file once went to the very end, where nothing is allowed.
+
+    Both published formulas hold, one for each generation of system images: libfranka `rate_limiting.h`, and "Position-Based
+    Velocity Limits" of https://frankarobotics.github.io/docs/robot_specifications.html.
+    """
+    joints = load_robot("fr3").joints
+    upper, lower, speed = (np.array(row) for row in (joints.upper, joints.lower, joints.velocity))
+    braking = np.array([12.0, 5.17, 7.0, 8.0, 34.0, 11.0, 34.0])  # twice the deceleration [rad/s^2]
+    for offset, highest, lowest in (
+        (
+            (0.30, 0.20, 0.20, 0.30, 0.35, 0.35, 0.35),
+            (2.7501, 1.7918, 2.9065, -0.1458, 2.8101, 4.5205, 3.0196),
+            (-2.7501, -1.7918, -2.9065, -3.0481, -2.8101, 0.54092, -3.0196),
+        ),
+        (
+            (0.6599, 0.2517, 0.2, 0.3533, 0.5757, 0.4878, 0.4628),
+            (2.9007, 1.8361, 2.9007, -0.1169, 2.8763, 4.6216, 3.0508),
+            (-2.9007, -1.8361, -2.9007, -3.0770, -2.8763, 0.4398, -3.0508),
+        ),
+    ):
+        for room in (np.array(highest) - upper, lower - np.array(lowest)):
+            assert (speed <= np.sqrt(braking * room) - np.array(offset) + 1e-3).all()
 
 
 @pytest.mark.parametrize("name", available_robots())
