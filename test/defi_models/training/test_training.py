@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -229,6 +230,7 @@ def test_stage_of_another_preset_is_refused_by_the_next(tmp_path: Path) -> None:
             "which trains gfdm, gidm, policy; its autoencoder is published",
         ),
         (["gfdm", "--data", "d", "--preset", "nanno"], "Did you mean 'nano'"),
+        (["all", "--data", "d", "--steps", "3"], "--steps: got 3 for 'all', expected a number of steps for one stage"),
         (["gfdm", "--data", "d"], "d: got no such folder"),
     ],
 )
@@ -245,6 +247,14 @@ def test_bad_arguments_are_refused_in_one_line_and_leave_nothing(
     assert message in told
     assert len(told.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stage_takes_as_many_steps_as_asked(tmp_path: Path) -> None:
+    data = tiny_episodes(tmp_path / "data")
+    arguments = ["autoencoder", "--preset", "test", "--data", str(data), "--out", str(tmp_path / "run"), "--steps", "1"]
+    assert main(["train", *arguments]) == 0
+    figures = json.loads((tmp_path / "run" / "autoencoder.figures.json").read_text())
+    assert figures["steps"] == 1
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ class Train:
         parser.add_argument("--arm", default="franka_panda", help="the arm of the demonstrations")
         parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's choice")
         parser.add_argument("--processes", type=int, default=1, help="processes on this machine that train together")
+        parser.add_argument("--steps", type=int, default=0, help="optimiser steps of the stage; 0: the preset's")
         parser.add_argument("--accumulate", type=int, default=0, help="passes a batch is computed in; 0: the preset's")
         parser.add_argument(
             "--precision", default="auto", choices=["auto", "no", "bf16", "fp16"], help="auto: bf16 on CUDA, else none"
@@ -112,6 +113,10 @@ def check_arguments(args: argparse.Namespace, chosen: Preset) -> None:
         raise ConfigError("defi train: got no data, expected --data FOLDER (demonstrations), --video or --latents")
     if not args.data and args.stage in {"policy", "all"}:
         raise ConfigError(f"defi train {args.stage}: got only --video, expected demonstrations with --data FOLDER")
+    if args.steps < 0 or (args.steps and args.stage == "all"):
+        raise ConfigError(
+            f"--steps: got {args.steps} for {args.stage!r}, expected a number of steps for one stage, or 0 for the preset's"
+        )
     if args.out.is_file():
         raise ConfigError(f"--out {args.out}: got a file, expected a folder")
 
@@ -171,9 +176,9 @@ def _train(args: argparse.Namespace, stages: Sequence[str]) -> None:
         torch.set_num_threads(args.threads)
     parallel.join()
     chosen = preset(args.preset)
-    if args.accumulate:
-        schedules = {name: replace(one, accumulate=args.accumulate) for name, one in chosen.schedules.items()}
-        chosen = replace(chosen, schedules=schedules)
+    asked = {name: getattr(args, name) for name in ("steps", "accumulate") if getattr(args, name)}
+    schedules = {name: replace(one, **asked) for name, one in chosen.schedules.items()}
+    chosen = replace(chosen, schedules=schedules)
     with parallel.first_alone():
         frames = open_data(args, chosen)
     for stage in stages:

@@ -147,12 +147,12 @@ NANO_SCHEDULES: Mapping[str, Schedule] = {
 PRESETS: Mapping[str, Preset] = {
     preset.name: preset
     for preset in (
-        Preset(name="nano", model=nano, schedules=NANO_SCHEDULES, windows=40_000, noise_draws=4),
+        Preset(name="nano", model=nano, schedules=NANO_SCHEDULES, windows=30_000, noise_draws=4),
         Preset(
             name="nano-all",
             model=nano,
             schedules=NANO_SCHEDULES,
-            windows=40_000,
+            windows=30_000,
             noise_draws=4,
             frozen=FROZEN_NOTHING,
         ),
