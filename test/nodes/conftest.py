@@ -20,7 +20,8 @@ from sensor_msgs.msg import Image, JointState  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
 from defi_ros.bridge import qos  # noqa: E402
-from defi_ros.bridge.convert import image_to, scene_to, to_stamp  # noqa: E402
+from defi_ros.bridge.convert import scene_to, to_stamp  # noqa: E402
+from defi_ros.bridge.images import image_to  # noqa: E402
 from defi_ros.bridge.lifecycle import DefiNode, make_executor  # noqa: E402
 
 JOINTS = [f"panda_joint{number}" for number in range(1, 8)]
@@ -84,6 +85,7 @@ class Graph:
             node.shut_down()
             node.destroy_node()
         self.peer.destroy_node()
+        self.executor.spin_once(timeout_sec=0.0)  # the executor lets go of what was destroyed
         self.executor.shutdown()
         self.context.try_shutdown()
 
@@ -96,7 +98,7 @@ class FakeRobot:
         self.joint_names = [*JOINTS, FINGER]
         self.positions = np.array([*HOME, 0.04])
         self.silent: set[str] = set()
-        self.image = np.zeros((128, 128, 3), dtype=np.uint8)
+        self.image = np.full((128, 128, 3), 60, dtype=np.uint8)  # black would be refused
         self.scene: dict[str, Any] | None = None
         self._joints = self.node.create_publisher(JointState, "joint_states", qos.STREAM)
         self._cameras = {

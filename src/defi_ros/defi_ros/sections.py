@@ -44,10 +44,15 @@ class Camera:
     """One camera of a real robot; in simulation the same name is rendered instead."""
 
     driver: str = param("topic", "How its images come in.", choices=("topic", "opencv", "realsense"))
-    source: str = param("", "Topic, device path, video file or serial number; empty: camera/<name>/image_raw.")
+    source: str = param(
+        "",
+        "Topic (one that ends with /compressed brings JPEG or PNG), device path, stream, video file, serial number of a "
+        "RealSense or a recording of one (.bag, .db3); empty: camera/<name>/image_raw, or any RealSense.",
+    )
     width: int = param(640, "Image width [px].", at_least=16, at_most=4096)
     height: int = param(480, "Image height [px].", at_least=16, at_most=4096)
     rate_hz: float = param(30.0, "Frames a second [Hz].", above=0.0, at_most=240.0)
+    depth: bool = param(False, "Whether a RealSense also sends depth, as seen by its colour camera.")
     max_age_s: float = param(0.3, "An image older than this is not acted upon [s].", above=0.0, at_most=10.0)
 
 

@@ -9,7 +9,7 @@ pytest.importorskip("rclpy")
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import JointState
 
 from defi_models.contract import ActionChunk, ContractError, Imagination
 from defi_ros.bridge import convert
@@ -35,37 +35,6 @@ def joint_state(names, positions, **fields):
 @settings(max_examples=50)
 def test_time_survives_the_round_trip(time_ns):
     assert convert.to_ns(convert.to_stamp(time_ns)) == time_ns
-
-
-def test_an_image_survives_the_round_trip_without_a_copy_on_the_way_in():
-    image = np.random.default_rng(0).integers(0, 255, (12, 8, 3), dtype=np.uint8)
-    message = convert.image_to(image, 42)
-    seen = convert.image_from(message)
-    np.testing.assert_array_equal(seen, image)
-    assert np.shares_memory(seen, np.frombuffer(message.data, dtype=np.uint8))
-    assert convert.to_ns(message.header.stamp) == 42
-
-
-def test_a_bgr_image_with_padded_rows_is_read_as_rgb():
-    rows = np.zeros((2, 8), dtype=np.uint8)
-    rows[:, :6] = [[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]]
-    message = Image(height=2, width=2, encoding="bgr8", step=8)
-    message.data = convert.bytes_array(rows)
-    np.testing.assert_array_equal(convert.image_from(message)[0], [[3, 2, 1], [6, 5, 4]])
-
-
-def test_another_encoding_is_refused_by_name():
-    message = convert.image_to(np.zeros((2, 2, 3), dtype=np.uint8), 0)
-    message.encoding = "yuv422"
-    with pytest.raises(ContractError, match=r"got encoding 'yuv422', expected one of \['bgr8', 'rgb8'\]"):
-        convert.image_from(message)
-
-
-def test_an_image_with_too_few_bytes_is_refused_with_both_numbers():
-    message = convert.image_to(np.zeros((2, 2, 3), dtype=np.uint8), 0)
-    message.height = 3
-    with pytest.raises(ContractError, match="got 12 bytes in rows of 6, expected 3 rows of at least 6"):
-        convert.image_from(message)
 
 
 def test_joints_are_picked_by_name_whatever_their_order():
@@ -156,8 +125,3 @@ def test_a_chunk_with_a_number_that_is_not_finite_is_refused():
     message.targets[3] = float("nan")
     with pytest.raises(ContractError, match="not finite"):
         convert.chunk_from(message)
-
-
-def test_an_uncalibrated_camera_says_so():
-    assert not any(convert.camera_info_to(4, 6, 0.0, 1).k)
-    assert convert.camera_info_to(5, 7, 100.0, 1).k[2] == 3.0

@@ -13,6 +13,7 @@ pytest.importorskip("cv2")
 import cv2
 
 from defi_ros.drivers.cameras import CameraError, CameraSource, make_camera
+from defi_ros.drivers.cameras.clock import CameraClock
 from defi_ros.drivers.cameras.watch import CameraWatch
 from defi_ros.sections import Camera
 
@@ -95,10 +96,10 @@ class FakeSdk(types.ModuleType):
     def __init__(self, serials=("111",), domain="global_time"):
         super().__init__("pyrealsense2")
         self.serials, self.domain, self.stopped = serials, domain, 0
-        self.stream = types.SimpleNamespace(color="color")
-        self.format = types.SimpleNamespace(rgb8="rgb8")
+        self.stream = types.SimpleNamespace(color="color", depth="depth")
+        self.format = types.SimpleNamespace(rgb8="rgb8", z16="z16")
         self.camera_info = types.SimpleNamespace(serial_number="serial")
-        self.timestamp_domain = types.SimpleNamespace(global_time="global_time", system_time="system_time")
+        self.timestamp_domain = types.SimpleNamespace(hardware_clock="hardware_clock", global_time="global_time")
 
     def context(self):
         devices = [types.SimpleNamespace(get_info=lambda _, serial=serial: serial) for serial in self.serials]
@@ -107,19 +108,24 @@ class FakeSdk(types.ModuleType):
     def config(self):
         return types.SimpleNamespace(enable_device=lambda *_: None, enable_stream=lambda *_: None)
 
-    def pipeline(self):
-        intrinsics = types.SimpleNamespace(fx=610.0)
+    def pipeline(self, _):
+        intrinsics = types.SimpleNamespace(fx=610.0, fy=611.0, ppx=31.0, ppy=23.0, coeffs=[0.0] * 5)
         stream = types.SimpleNamespace(
             as_video_stream_profile=lambda: types.SimpleNamespace(get_intrinsics=lambda: intrinsics)
         )
         frame = types.SimpleNamespace(
             get_data=lambda: np.full((HEIGHT, WIDTH, 3), 9, dtype=np.uint8),
             get_timestamp=lambda: 0.0001,
+            get_frame_number=lambda: next(numbers),
             get_frame_timestamp_domain=lambda: self.domain,
         )
 
+        numbers = iter(range(100))
+
         def stop():
             self.stopped += 1
+            if self.domain == "hardware_clock":  # which this test also uses for a camera that was pulled out
+                raise RuntimeError("no device")
 
         return types.SimpleNamespace(
             start=lambda _: types.SimpleNamespace(get_stream=lambda _: stream),
@@ -138,13 +144,44 @@ def test_a_realsense_stamps_with_its_own_time_only_when_it_is_the_host_s(monkeyp
     source.close()
     source.close()
     assert frame.time_ns == time_ns and frame.image[0, 0, 0] == 9
-    assert source.focal_px == 610.0 and sdk.stopped == 1
+    assert source.lens is not None and source.lens.focal_px == (610.0, 611.0) and sdk.stopped == 1
 
 
 def test_a_realsense_that_is_not_there_is_named_with_those_that_are(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyrealsense2", FakeSdk(serials=("111", "222")))
     with pytest.raises(CameraError, match=r"got no RealSense 333.*Serial numbers here: 111, 222"):
         camera("333", driver="realsense").open()
+
+
+# The clock of a camera ----------------------------------------------------------------------------------------------
+
+
+def test_stamps_of_a_camera_s_own_clock_lose_the_jitter_of_the_way():
+    """Arrivals vary by 20 ms, as over a busy USB; the distances of the stamps stay those of the camera."""
+    clock, rng = CameraClock(), np.random.default_rng(0)
+    captured_ns = np.arange(300) * 33_333_333 + 1_000_000_000
+    arrived_ns = captured_ns + 5_000_000 + rng.integers(0, 20_000_000, 300)
+    camera_ns = captured_ns - 900_000_000
+    told_ns = np.array([clock.host_ns(int(c), int(a)) for c, a in zip(camera_ns, arrived_ns, strict=True)])
+    assert (told_ns <= arrived_ns).all()
+    late_ns = told_ns - captured_ns
+    assert np.ptp(late_ns[60:]) < 1_000_000 and late_ns[60:].max() < 6_000_000
+
+
+def test_a_camera_s_clock_that_drifts_is_followed():
+    clock = CameraClock()
+    for number in range(3000):  # 100 s, 50 parts in a million fast
+        captured_ns = number * 33_333_333
+        told_ns = clock.host_ns(int(captured_ns * 1.00005), captured_ns + 5_000_000)
+    assert abs(told_ns - captured_ns - 5_000_000) < 1_000_000
+
+
+@pytest.mark.parametrize("jump_ns", [-3_600_000_000_000, 3_600_000_000_000])
+def test_a_camera_s_clock_that_jumps_is_read_anew(jump_ns):
+    clock = CameraClock()
+    for number in range(10):
+        clock.host_ns(number * 33_000_000, 10**12 + number * 33_000_000)
+    assert clock.host_ns(330_000_000 + jump_ns, 10**12 + 330_000_000) == 10**12 + 330_000_000
 
 
 # The watch -----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Messages <-> the values of the contract; the door where what comes from the wire is checked. Knows no node.
+"""Messages <-> the values of the contract (images: `bridge.images`); the door where what comes from the wire is checked. Knows no node.
 
 Arrays are read as views of the message where the receiver copies anyway, and written with one copy
 (`array.frombytes`): a list would cost a Python object a byte.
@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 from builtin_interfaces.msg import Time
-from sensor_msgs.msg import CameraInfo, Image, JointState
+from sensor_msgs.msg import JointState
 
 from defi_models.contract import (
     NS_PER_S,
@@ -27,8 +27,6 @@ from defi_models.contract import (
 from defi_msgs.msg import ActionChunk as ActionChunkMsg
 from defi_msgs.msg import Imagination as ImaginationMsg
 from defi_ros.sections import Gripper
-
-_CHANNEL_ORDER: dict[str, slice] = {"rgb8": slice(None), "bgr8": slice(None, None, -1)}
 
 
 def to_ns(stamp: Any) -> int:
@@ -54,55 +52,6 @@ def float_array(values: npt.ArrayLike) -> array.array:
     out = array.array("d")
     out.frombytes(np.ascontiguousarray(values, dtype=np.float64).data.cast("B"))
     return out
-
-
-# Images --------------------------------------------------------------------------------------------------------------
-
-
-def image_from(message: Image) -> npt.NDArray[np.uint8]:
-    """The pixels as uint8 RGB, shape (height, width, 3); a view of the message where its rows allow.
-
-    Raises:
-        ContractError: another encoding than rgb8 or bgr8, or fewer bytes than the size says.
-    """
-    order = _CHANNEL_ORDER.get(message.encoding)
-    if order is None:
-        raise ContractError(
-            f"image: got encoding {message.encoding!r}, expected one of {sorted(_CHANNEL_ORDER)}. "
-            "Set the camera driver to rgb8."
-        )
-    height, width, step = message.height, message.width, message.step
-    if len(message.data) != height * step or step < 3 * width:
-        raise ContractError(
-            f"image: got {len(message.data)} bytes in rows of {step}, expected {height} rows of at least {3 * width}"
-        )
-    rows = np.frombuffer(cast(Any, message.data), dtype=np.uint8).reshape(height, step)
-    return rows[:, : 3 * width].reshape(height, width, 3)[:, :, order]
-
-
-def image_to(image: npt.NDArray[np.uint8], time_ns: int, frame_id: str = "") -> Image:
-    """An rgb8 message of an image, shape (height, width, 3)."""
-    message = Image(height=image.shape[0], width=image.shape[1], encoding="rgb8", step=3 * image.shape[1])
-    message.header.stamp = to_stamp(time_ns)
-    message.header.frame_id = frame_id
-    message.data = bytes_array(image)
-    return message
-
-
-def camera_info_to(height: int, width: int, focal_px: float, time_ns: int, frame_id: str = "") -> CameraInfo:
-    """A pinhole camera without distortion whose axis goes through the middle of the image.
-
-    `focal_px` is the focal length [px]; 0 says "not calibrated", as CameraInfo defines it.
-    """
-    centre_x, centre_y = (width - 1) / 2.0, (height - 1) / 2.0
-    message = CameraInfo(height=height, width=width, distortion_model="plumb_bob", d=[0.0] * 5)
-    message.header.stamp = to_stamp(time_ns)
-    message.header.frame_id = frame_id
-    if focal_px > 0.0:
-        message.k = [focal_px, 0.0, centre_x, 0.0, focal_px, centre_y, 0.0, 0.0, 1.0]
-        message.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
-        message.p = [focal_px, 0.0, centre_x, 0.0, 0.0, focal_px, centre_y, 0.0, 0.0, 0.0, 1.0, 0.0]
-    return message
 
 
 # Joints --------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,9 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 
 from defi_ros.bridge import qos
-from defi_ros.bridge.convert import camera_info_to, float_array, image_to, scene_to, to_stamp
+from defi_ros.bridge.convert import float_array, scene_to, to_stamp
+from defi_ros.bridge.images import camera_info_to, image_to
+from defi_ros.bridge.lens import Lens
 from defi_ros.bridge.lifecycle import DefiNode
 from defi_sim.cameras import CameraRig
 from defi_sim.description import ARM_JOINTS, FINGER_JOINTS, robot_description
@@ -60,7 +62,8 @@ class SimulatedSensors:
         height, width = rig.image_size
         for name, publisher in self._infos.items():
             focal_px = 0.5 * height / math.tan(math.radians(FIELD_OF_VIEW_DEG[name]) / 2.0)
-            publisher.publish(camera_info_to(height, width, focal_px, time_ns, frame_of(name)))
+            lens = Lens.through_the_middle(height, width, focal_px)
+            publisher.publish(camera_info_to(height, width, lens, time_ns, frame_of(name)))
 
 
 def frame_of(camera: str) -> str:

@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Sequence
 
-from sensor_msgs.msg import Image
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
 
 from defi_models.contract import ContractError
 from defi_ros.bridge import qos
-from defi_ros.bridge.convert import image_from, to_ns
+from defi_ros.bridge.convert import to_ns
+from defi_ros.bridge.images import image_from, image_type
 from defi_ros.bridge.lifecycle import DefiNode, NodeError
 from defi_ros.control.alignment import AlignedFrames, FrameAligner
 from defi_ros.robot import RobotFile
@@ -42,9 +44,14 @@ class CameraInputs:
         self._used_ns: int | None = None
         self._heard_s = dict.fromkeys(cameras, time.monotonic())
         for name, topic in self._topics.items():
-            node.hear(topic, Image, lambda message, name=name: self._on_image(name, message), qos.IMAGES)
+            node.hear(
+                topic,
+                image_type(topic),
+                lambda message, name=name: self._on_image(name, message),
+                image_qos(node, topic),
+            )
 
-    def _on_image(self, name: str, message: Image) -> None:
+    def _on_image(self, name: str, message: Image | CompressedImage) -> None:
         now_ns = self._node.now_ns()
         try:
             image = image_from(message)
@@ -90,6 +97,12 @@ def camera_topic(robot: RobotFile, name: str) -> str:
     return camera.source if camera.driver == "topic" and camera.source else f"camera/{name}/image_raw"
 
 
+def image_qos(node: DefiNode, topic: str) -> QoSProfile:
+    """How to hear a camera: reliably, unless its driver offers no more than best effort, as many do."""
+    offered = [info.qos_profile.reliability for info in node.get_publishers_info_by_topic(topic)]
+    return qos.IMAGES_UNRELIABLE if ReliabilityPolicy.BEST_EFFORT in offered else qos.IMAGES
+
+
 def wait_for_cameras(node: DefiNode, robot: RobotFile, cameras: Sequence[str]) -> None:
     """Returns once every camera has sent an image that can be read; for `configure`.
 
@@ -107,7 +120,7 @@ def wait_for_cameras(node: DefiNode, robot: RobotFile, cameras: Sequence[str]) -
             timeout_s = 0.0  # there is not one camera, and that for long enough
             break
     for name, topic in topics.items():
-        message = node.wait_to_hear(topic, Image, qos.IMAGES, timeout_s=timeout_s)
+        message = node.wait_to_hear(topic, image_type(topic), image_qos(node, topic), timeout_s=timeout_s)
         if message is None:
             waited_s = timeout_s or time.monotonic() - began_s
             publishers = [info.node_name for info in node.get_publishers_info_by_topic(topic)]

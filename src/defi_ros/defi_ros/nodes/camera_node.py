@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import threading
 
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from defi_models.contract import ConfigError
 from defi_ros.bridge import qos
-from defi_ros.bridge.convert import camera_info_to, image_to
+from defi_ros.bridge.images import COMPRESSED, camera_info_to, compressed_to, depth_to, image_to
 from defi_ros.bridge.lifecycle import DefiNode, run
-from defi_ros.drivers.cameras import CameraError, CameraSource, make_camera
+from defi_ros.drivers.cameras import CameraError, CameraSource, Frame, make_camera
 from defi_ros.drivers.cameras.watch import CameraWatch
 
 RECONNECT_S = 1.0
 
 
 class CameraNode(DefiNode):
-    """Publishes camera/<name>/image_raw and camera_info; parameter `camera` names a camera of the robot file."""
+    """Publishes camera/<name>/image_raw, its JPEG twin, camera_info and, where the camera has it, depth.
+
+    The parameter `camera` names a camera of the robot file. JPEG is made only while somebody hears it.
+    """
 
     NAME = "camera_node"
     SECTIONS = ("cameras",)
@@ -41,7 +44,9 @@ class CameraNode(DefiNode):
         self._camera: CameraSource = make_camera(name, settings, self.now_ns)
         self._camera.open()
         self._images = self.say(f"camera/{name}/image_raw", Image, qos.IMAGES)
+        self._compressed = self.say(f"camera/{name}/image_raw{COMPRESSED}", CompressedImage, qos.IMAGES)
         self._infos = self.say(f"camera/{name}/camera_info", CameraInfo, qos.IMAGES)
+        self._depths = self.say(f"camera/{name}/depth/image_raw", Image, qos.IMAGES) if settings.depth else None
 
     def activate(self) -> None:
         """Starts the reading thread."""
@@ -69,13 +74,17 @@ class CameraNode(DefiNode):
             reason = self._watch.judge(frame.image, frame.time_ns)
             self.health.trouble("image", reason)
             if reason is None:
-                self._publish(frame.image, frame.time_ns)
+                self._publish(frame)
 
-    def _publish(self, image, time_ns: int) -> None:
-        height, width = image.shape[:2]
-        self._images.publish(image_to(image, time_ns, self._frame_id))
-        self._infos.publish(camera_info_to(height, width, self._camera.focal_px, time_ns, self._frame_id))
-        self.health.count((self.now_ns() - time_ns) / 1e6)
+    def _publish(self, frame: Frame) -> None:
+        height, width = frame.image.shape[:2]
+        self._images.publish(image_to(frame.image, frame.time_ns, self._frame_id))
+        if self._compressed.get_subscription_count():
+            self._compressed.publish(compressed_to(frame.image, frame.time_ns, self._frame_id))
+        if self._depths is not None and frame.depth_mm is not None:
+            self._depths.publish(depth_to(frame.depth_mm, frame.time_ns, self._frame_id))
+        self._infos.publish(camera_info_to(height, width, self._camera.lens, frame.time_ns, self._frame_id))
+        self.health.count((self.now_ns() - frame.time_ns) / 1e6)
 
 
 def main() -> None:

@@ -10,7 +10,8 @@ from defi_models.contract import NS_PER_S, ContractError, DefiError, Imagination
 from defi_msgs.msg import Imagination as ImaginationMsg
 from defi_msgs.msg import Instruction
 from defi_ros.bridge import qos
-from defi_ros.bridge.convert import image_to, imagination_to, scene_from
+from defi_ros.bridge.convert import imagination_to, scene_from
+from defi_ros.bridge.images import image_to
 from defi_ros.bridge.lifecycle import DefiNode, NodeError
 from defi_ros.nodes.camera_inputs import CameraInputs, wait_for_cameras
 from defi_ros.nodes.policy_slot import PolicySlot

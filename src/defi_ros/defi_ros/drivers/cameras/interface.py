@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from defi_models.contract import DefiError
+from defi_ros.bridge.lens import Lens
 from defi_ros.sections import Camera
 
 
@@ -24,10 +25,12 @@ class Frame:
     Attributes:
         time_ns: When it was captured, on the host's clock [ns].
         image: uint8 RGB, shape (height, width, 3).
+        depth_mm: Distance along the camera's axis, shape (height, width) [mm]; 0 where unknown; None: no such sensor.
     """
 
     time_ns: int
     image: npt.NDArray[np.uint8]
+    depth_mm: npt.NDArray[np.uint16] | None = None
 
 
 @runtime_checkable
@@ -35,8 +38,8 @@ class CameraSource(Protocol):
     """A camera. All calls come from one thread at a time; `read` may wait about one frame, never more than 1 s."""
 
     @property
-    def focal_px(self) -> float:
-        """Focal length [px]; 0 when it is not known."""
+    def lens(self) -> Lens | None:
+        """What is known of its lens; None when nothing is."""
         ...
 
     def open(self) -> None:

@@ -25,9 +25,9 @@ class OpenCvCamera:
         self._next_s = 0.0
 
     @property
-    def focal_px(self) -> float:
-        """See `CameraSource.focal_px`: OpenCV knows none."""
-        return 0.0
+    def lens(self) -> None:
+        """See `CameraSource.lens`: OpenCV knows none."""
+        return
 
     @property
     def _is_file(self) -> bool:
