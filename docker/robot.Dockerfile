@@ -29,6 +29,7 @@ WORKDIR /defi
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 RUN . "/opt/ros/${ROS_DISTRO}/setup.bash" \
     && make setup PYTHON=/usr/bin/python3 TORCH_INDEX_URL="${TORCH_INDEX_URL}" \
+    && .venv/bin/python -m pip install --no-cache-dir -r requirements/realsense.txt \
     && rm -rf ~/.cache/pip
 
 ENV PATH=/defi/.venv/bin:${PATH}
