@@ -28,7 +28,7 @@ def _sdk() -> Any:
     except ImportError as error:
         raise CameraError(
             f"RealSense: cannot import pyrealsense2 ({error}), expected the SDK of the camera. "
-            "Install it with `pip install pyrealsense2` and Debian's libusb-1.0-0."
+            "Install it with `pip install -r requirements/realsense.txt` and Debian's libusb-1.0-0."
         ) from error
     return pyrealsense2
 
