@@ -120,6 +120,22 @@ def test_images_too_far_apart_are_not_one_observation(aligner):
     assert aligner.aligned(NOW_NS + 100 * MS) == "camera 'static': image is 0.100 s away from the others, limit 0.05 s"
 
 
+def test_the_camera_that_lags_is_blamed_and_not_those_that_run_ahead_of_it(aligner):
+    """Of the others a few frames are kept, so their nearest is less far away than the lag, and once was blamed for it."""
+    for tick in range(12):
+        now_ns = NOW_NS + tick * 33 * MS
+        aligner.add("wrist", now_ns, IMAGE, now_ns)
+        aligner.add("static", now_ns - 200 * MS, IMAGE, now_ns)
+    assert aligner.aligned(now_ns) == "camera 'static': its images come 0.200 s behind those of 'wrist', limit 0.05 s"
+
+
+def test_an_image_that_comes_again_under_its_stamp_is_refused(aligner):
+    aligner.add("static", NOW_NS, IMAGE, NOW_NS)
+    assert aligner.add("static", NOW_NS, IMAGE, NOW_NS) == (
+        "camera 'static': got the same stamp again, expected a newer one; is it frozen?"
+    )
+
+
 def test_an_unknown_camera_is_refused(aligner):
     assert aligner.add("roof", NOW_NS, IMAGE, NOW_NS) == (
         "camera 'roof': got an image of an unknown camera, expected one of ['static', 'wrist']"

@@ -25,16 +25,18 @@ class Bench:
         self.now_ns = START_NS
         self.measured = robot.spec.home + 0.02
         self.commands = []
-        self.silent = False
+        self.silent = self.blocked = False
+        self.offset = 0.0  # of what the encoders say
 
     def run(self, seconds: float):
         for _ in range(round(seconds * RATE_HZ)):
             self.now_ns += PERIOD_NS
             if not self.silent:
-                assert self.core.on_state(self.now_ns, self.measured, self.now_ns, 1.0) is None
+                assert self.core.on_state(self.now_ns, self.measured + self.offset, self.now_ns, 1.0) is None
             command = self.core.tick(self.now_ns)
             if command.positions is not None:
                 self.commands.append(command.positions)
+            if command.positions is not None and not self.blocked:
                 self.measured = self.measured + 0.3 * (command.positions - self.measured)
         return command
 
@@ -148,7 +150,9 @@ def test_silent_inference_brings_the_arm_to_rest_with_a_reason_and_fresh_chunks_
     assert not command.at_rest
     command = bench.run(0.5)
     assert command.at_rest and command.mode == Mode.POLICY and command.verdict == Verdict.HELD
-    assert command.verdict_reason == "no action chunk for 0.50 s: imagination_node or action_node silent"
+    assert command.verdict_reason == (
+        "no action chunk for 0.50 s: imagination_node or action_node silent, and neither says why"
+    )
     bench.run(1.0)
     command = bench.follow(1.0)
     assert command.verdict != Verdict.HELD
@@ -226,15 +230,92 @@ def test_holding_does_not_follow_what_sags_by_little(bench):
         np.testing.assert_array_equal(bench.run(0.005).positions, held)
 
 
-def test_an_arm_that_does_not_follow_loses_its_policy(bench):
+def test_an_arm_that_does_not_follow_loses_its_policy_and_is_held_where_it_stands(bench):
     bench.policy()
     bench.follow(1.0)
-    bench.measured = bench.measured + np.array([0, 0.5, 0, 0, 0, 0, 0])
-    command = bench.run(0.005)
-    assert command.mode == Mode.HOLD and command.verdict == Verdict.HELD
-    assert "panda_joint2 is 0.5" in command.reason and "rad from its command, limit 0.35 rad" in command.reason
-    bench.run(0.5)
+    bench.blocked = True
+    for _ in range(400):
+        bench.core.on_teleop(teleop((0, 0.3, 0, 0, 0, 0)), bench.now_ns)
+        command = bench.run(0.005)
+    assert command.mode == Mode.HOLD and command.at_rest
+    assert "rad from its command, limit 0.35 rad" in command.reason
+    np.testing.assert_array_equal(command.positions, bench.measured)
     bench.check()
+
+
+@pytest.mark.parametrize("mode", [Mode.POLICY, Mode.TELEOP])
+def test_a_joint_state_that_jumps_stops_the_arm_and_is_not_run_after(bench, mode):
+    """A stuck offset of an encoder was taken for an arm that was moved: holding followed it, the arm went, and again."""
+    bench.policy()
+    bench.follow(1.0)
+    if mode == Mode.TELEOP:
+        bench.core.on_teleop(teleop((0, 0.1, 0, 0, 0, 0)), bench.now_ns)
+        bench.run(0.1)
+    offset = np.array([0, 0.5, 0, 0, 0, 0, 0])
+    bench.offset = offset
+    command = bench.run(0.005)
+    assert command.mode == Mode.STOPPED
+    assert "panda_joint2 jumped by 0.50 rad within 0.005 s, which no arm can" in command.reason
+    rested = bench.run(0.4).positions
+    np.testing.assert_array_equal(bench.run(1.0).positions, rested)
+    assert bench.core.request(Mode.HOLD, "me", bench.now_ns, reset=True) is None
+    bench.check()
+
+
+def test_a_robot_that_is_elsewhere_after_a_silence_has_not_jumped(bench):
+    bench.policy()
+    bench.follow(1.0)
+    bench.silent = True
+    bench.run(0.5)
+    bench.silent, bench.measured = False, bench.measured + 0.3
+    assert bench.run(0.01).mode != Mode.STOPPED
+
+
+def test_what_the_policy_s_nodes_say_of_themselves_is_why_the_arm_rests(bench):
+    bench.policy()
+    bench.follow(1.0)
+    bench.core.on_policy_trouble("imagination_node", "camera 'static': is black")
+    assert bench.run(0.5).verdict_reason == "no action chunk for 0.50 s: imagination_node: camera 'static': is black"
+    bench.core.on_policy_trouble("imagination_node", "")
+    assert "neither says why" in bench.run(0.005).verdict_reason
+
+
+def test_a_chunk_too_old_is_told_by_its_age_also_soon_after_a_handover(bench):
+    bench.policy()
+    bench.follow(1.0)
+    assert bench.core.on_chunk(bench.poses(5.0, step_ns=NS_PER_S), bench.now_ns) == (
+        "chunk refused: chunk's observation is 5.00 s old, limit 1 s"
+    )
+    assert bench.core.stale_refusals == 0
+
+
+@pytest.mark.parametrize("person", [False, True])
+def test_a_gripper_that_does_not_close_takes_the_arm_from_a_policy_but_not_from_a_person(bench, person):
+    bench.policy()
+    for _ in range(15):
+        if person:
+            bench.core.on_teleop(teleop(gripper=0.0), bench.now_ns)
+        else:
+            bench.core.on_chunk(bench.poses(0.0, gripper=np.zeros(10)), bench.now_ns)
+        command = bench.run(0.15)
+    assert command.mode == (Mode.TELEOP if person else Mode.HOLD)
+    if not person:
+        assert command.at_rest
+        assert "gripper: told to close 2.0 s ago, still 100% open" in command.reason
+        assert bench.core.request(Mode.POLICY, "me", bench.now_ns) is None  # asked for anew, it is tried anew
+        assert bench.run(0.1).mode == Mode.POLICY
+
+
+def test_what_the_gripper_s_driver_says_takes_the_arm_from_a_policy(bench):
+    bench.policy()
+    bench.follow(1.0)
+    bench.core.on_gripper_trouble("gripper: its controller rejected the goal", bench.now_ns)
+    command = bench.run(0.5)
+    assert (command.mode, command.at_rest, command.reason) == (
+        Mode.HOLD,
+        True,
+        "gripper: its controller rejected the goal",
+    )
 
 
 def test_ticks_in_a_burst_or_of_a_clock_set_back_repeat_the_last_command(bench):

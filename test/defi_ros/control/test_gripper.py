@@ -62,6 +62,33 @@ def test_a_wish_that_is_not_a_number_changes_nothing(switch):
     assert switch.step(float("nan"), 0) is None
 
 
+@pytest.mark.parametrize(("wanted", "word"), [(0.0, "close"), (1.0, "open")])
+def test_a_gripper_that_does_not_move_when_told_to_is_stuck(switch, wanted, word):
+    switch.measured(1.0 - wanted)
+    switch.step(1.0 - wanted, 0)
+    switch.step(wanted, 1000 * MS)
+    switch.measured(1.0 - wanted)
+    assert switch.why_stuck(2900 * MS) is None
+    assert f"gripper: told to {word} 2.5 s ago, still {1.0 - wanted:.0%} open" in (switch.why_stuck(3500 * MS) or "")
+    switch.measured(0.5)
+    assert switch.why_stuck(3600 * MS) is None
+
+
+def test_a_gripper_told_to_close_again_on_what_it_holds_is_not_stuck(switch):
+    switch.step(0.0, 0)
+    for opening in (0.8, 0.6, 0.5):
+        switch.measured(opening)
+    switch.forget()
+    assert switch.step(0.0, 1000 * MS) == 0.0
+    assert switch.why_stuck(9000 * MS) is None
+
+
+def test_a_gripper_that_does_not_say_where_it_is_never_seems_stuck():
+    switch = GripperSwitch(Gripper())
+    assert switch.step(0.0, 0) == 0.0
+    assert switch.why_stuck(9000 * MS) is None
+
+
 @settings(max_examples=300)
 @given(wishes=st.lists(st.tuples(st.integers(0, 200), st.floats(0, 1)), max_size=60))
 def test_goals_alternate_and_keep_their_distance(wishes):

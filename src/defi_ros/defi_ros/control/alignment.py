@@ -160,8 +160,19 @@ class FrameAligner:
         skews = {camera: abs(stamp_ns - anchor_ns) / NS_PER_S for camera, (stamp_ns, _) in chosen.items()}
         worst = max(skews, key=lambda camera: skews[camera])
         if skews[worst] > self._max_skew_s:
-            return f"camera {worst!r}: image is {skews[worst]:.3f} s away from the others, limit {self._max_skew_s:g} s"
+            return self._why_apart(worst, skews[worst])
         return AlignedFrames(anchor_ns, {camera: image for camera, (_, image) in chosen.items()})
+
+    def _why_apart(self, worst: str, skew_s: float) -> str:
+        """Blames the camera that lags, if by more than the others' frames are kept; else the one that has a gap."""
+        newest_ns = {camera: frames[-1][0] for camera, frames in self._frames.items()}
+        late, early = min(newest_ns, key=lambda name: newest_ns[name]), max(newest_ns, key=lambda name: newest_ns[name])
+        behind_s = (newest_ns[early] - newest_ns[late]) / NS_PER_S
+        if behind_s <= skew_s:
+            return f"camera {worst!r}: image is {skew_s:.3f} s away from the others, limit {self._max_skew_s:g} s"
+        return (
+            f"camera {late!r}: its images come {behind_s:.3f} s behind those of {early!r}, limit {self._max_skew_s:g} s"
+        )
 
 
 def _refused_stamp(stream: str, stamp_ns: int, now_ns: int, newest_ns: int | None) -> str | None:
@@ -170,7 +181,9 @@ def _refused_stamp(stream: str, stamp_ns: int, now_ns: int, newest_ns: int | Non
         return (
             f"{stream}: stamp is {ahead_s:.2f} s in the future, limit {FUTURE_NS / NS_PER_S:g} s; do the clocks agree?"
         )
-    if newest_ns is not None and newest_ns - CLOCK_JUMP_NS < stamp_ns <= newest_ns:
+    if stamp_ns == newest_ns:
+        return f"{stream}: got the same stamp again, expected a newer one; is it frozen?"
+    if newest_ns is not None and newest_ns - CLOCK_JUMP_NS < stamp_ns < newest_ns:
         return (
             f"{stream}: stamp is {(newest_ns - stamp_ns) / NS_PER_S:.3f} s older than the newest, expected a newer one"
         )

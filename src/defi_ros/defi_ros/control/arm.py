@@ -3,70 +3,31 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from defi_models.contract import NS_PER_S, ActionChunk, FloatArray, RobotSpec, frozen_array
+from defi_models.contract import NS_PER_S, ActionChunk, FloatArray, RobotSpec
 from defi_ros.control.authority import Authority, Mode
 from defi_ros.control.chunks import ChunkSchedule
+from defi_ros.control.command import ArmCommand
 from defi_ros.control.gripper import GripperSwitch
 from defi_ros.control.kinematics import Kinematics
+from defi_ros.control.measured import MeasuredJoints
 from defi_ros.control.monitor import LimitMonitor
 from defi_ros.control.safety import SafeCommand, SafetyFilter, Verdict
+from defi_ros.control.shortage import ChunkShortage
 from defi_ros.control.teleop import TeleopInput, TeleopTarget
 from defi_ros.sections import Control, Gripper
 
 # At rest for this long, what the arm's own controller still lags behind has died away.
 SETTLED_NS = NS_PER_S // 10
-# A measured joint this far outside its range is a wrong robot file or a wrong sensor, not a calibration offset.
-MEASURED_SLACK_RAD = 0.02
 # A tick that comes this much of a period after the last one is a burst; it repeats the last command.
 EARLIEST_TICK = 0.5
 # Noise of measured joints; a stopped robot that moved by less is commanded where it was [rad].
 STOPPED_SLACK_RAD = 0.002
 TICK_ITERATIONS = 8
-# A policy infers every 0.2 s or so; what was refused longer ago than this is not why there is none now.
-REFUSED_LATELY_NS = NS_PER_S
 ROBOT = "robot"  # as a source of faults: the robot itself
-
-
-@dataclass(frozen=True, slots=True)
-class ArmCommand:
-    """What the arm bridge sends and says after one tick.
-
-    Attributes:
-        positions: Joint positions to command, shape (joints,) [rad]; None: send nothing.
-        velocities: Joint velocities there, shape (joints,) [rad/s].
-        pose: Pose of the tool centre point there, shape (7,); None: send nothing.
-        gripper: Opening commanded last, 0..1.
-        gripper_goal: Opening to send a goal for now; None: send none.
-        mode: Who may move the arm.
-        reason: Why.
-        source: Who asked for that.
-        verdict: What became of the target.
-        verdict_reason: Why it did not pass as it was.
-        chunk_stamp_ns: Observation time of the chunk in execution [ns]; 0: none.
-        chunk_started: Whether this is the first command computed from that chunk.
-        at_rest: Whether the commanded joints stand still.
-        measured: Newest measured joints, shape (joints,) [rad]; None before the first.
-    """
-
-    positions: FloatArray | None
-    velocities: FloatArray
-    pose: FloatArray | None
-    gripper: float
-    gripper_goal: float | None
-    mode: Mode
-    reason: str
-    source: str
-    verdict: Verdict
-    verdict_reason: str
-    chunk_stamp_ns: int
-    chunk_started: bool
-    at_rest: bool
-    measured: FloatArray | None
 
 
 class ArmCore:
@@ -75,8 +36,6 @@ class ArmCore:
     Attributes:
         authority: Who may move the arm.
         monitor: Independent check of the commands; `monitor.violations` must stay 0.
-        stale_refusals: Chunks and joint states refused for their age or order; what was seen before a handover is
-            not counted.
     """
 
     def __init__(self, spec: RobotSpec, control: Control, gripper: Gripper, kinematics: Kinematics) -> None:
@@ -97,13 +56,12 @@ class ArmCore:
         self._teleop = TeleopTarget(kinematics, spec, control)
         self.authority = Authority(Mode[control.after_teleop])
         self.monitor = LimitMonitor(spec, control.rate_hz)
-        self.stale_refusals = 0
-        self._measured: FloatArray | None = None
-        self._measured_ns = 0
+        self._late_chunks = 0
+        self._joints = MeasuredJoints(spec, control.state_timeout_s)
         self._reference = np.array(spec.home)
         self._resting_since_ns: int | None = None
         self._started_chunk_ns = 0
-        self._refused = ("", 0)
+        self._shortage = ChunkShortage()
         self._tick_ns: int | None = None
         self._command: ArmCommand | None = None
         self._follows_nobody = False
@@ -114,31 +72,39 @@ class ArmCore:
         """Commands found outside the limits of the robot file; must stay 0."""
         return self.monitor.violations
 
+    @property
+    def stale_refusals(self) -> int:
+        """Chunks and joint states refused for their age or order; what was seen before a handover is not counted."""
+        return self._late_chunks + self._joints.refused_late
+
     def on_state(
         self, stamp_ns: int, positions: npt.ArrayLike, now_ns: int, gripper: float | None = None
     ) -> str | None:
         """Notes where the joints are, shape (joints,) [rad]. Returns None, or the reason it was refused."""
-        values = np.asarray(positions, dtype=np.float64)
-        if values.shape != self._reference.shape:
-            return f"joint state: got {values.size} positions, expected {len(self._reference)}"
-        if not np.isfinite(values).all():
-            return f"joint state: got a position of {self._spec.joint_names[int(np.argmin(np.isfinite(values)))]} that is not finite"
-        age_s = (now_ns - stamp_ns) / NS_PER_S
-        if abs(age_s) > self._control.state_timeout_s:
-            self.stale_refusals += 1
-            return f"joint state: stamp is {age_s:.2f} s old, limit {self._control.state_timeout_s:g} s; do the clocks agree?"
-        self._measured, self._measured_ns = frozen_array("measured", values, values.shape), now_ns
+        refused, jump = self._joints.hear(stamp_ns, positions, now_ns)
+        if refused is not None:
+            return refused
+        if jump is not None and self.authority.mode in (Mode.POLICY, Mode.TELEOP):
+            self._stop_once(jump, now_ns)
         if gripper is not None:
             self._gripper.measured(gripper)
         return None
 
+    def _stop_once(self, cause: str, now_ns: int) -> None:
+        """Latches STOPPED for a cause that is over: a person decides."""
+        self.on_fault("arm bridge", cause, now_ns)
+        self.on_fault("arm bridge", None, now_ns)
+
     def on_chunk(self, chunk: ActionChunk, now_ns: int) -> str | None:
         """Puts a policy's chunk into execution. Returns None, or the reason it was refused."""
-        refused = self.authority.try_observation(chunk.start_ns)
+        refused, late = self.authority.try_observation(chunk.start_ns), self._schedule.try_time(chunk, now_ns)
         if refused is None and self._command is None:
             refused = "no joint state yet, expected one before anything moves"
-        if refused is None and (refused := self._schedule.try_time(chunk, now_ns)) is not None:
-            self.stale_refusals += 1
+        if refused is None and late is not None:
+            refused = late
+            self._late_chunks += 1
+        elif self.authority.mode == Mode.POLICY:
+            refused = late or refused  # how old it is tells more than that the handover came later
         if refused is None:
             refused = self._schedule.accept(chunk, now_ns, self._anchor(chunk))
         if refused is None:
@@ -148,7 +114,17 @@ class ArmCore:
 
     def on_refused_chunk(self, reason: str, now_ns: int) -> None:
         """Notes why a chunk cannot be executed, so that an arm that rests for lack of one can say so."""
-        self._refused = (reason, now_ns)
+        self._shortage.refuse(reason, now_ns)
+
+    def on_policy_trouble(self, node: str, trouble: str) -> None:
+        """Notes what keeps a node of the policy from its work, for the same end; empty: nothing does any more."""
+        self._shortage.tell(node, trouble)
+
+    def on_gripper_trouble(self, reason: str, now_ns: int) -> None:
+        """Takes the arm from a policy whose gripper does not do what it is told; a person sees that and goes on."""
+        if self.authority.mode == Mode.POLICY:
+            self.authority.hold(reason, now_ns)
+            self._schedule.clear()
 
     def on_teleop(self, command: TeleopInput, now_ns: int) -> str | None:
         """Follows a person's input device while its deadman is held. Returns None, or why it was refused or changed."""
@@ -195,28 +171,25 @@ class ArmCore:
 
     def tick(self, now_ns: int) -> ArmCommand:
         """The command for now. Called once a period; a burst or a clock set back repeats the last command."""
-        if self._measured is None:
+        if self._joints.positions is None:
             return self._nothing("no joint state yet")
         if self._command is None:
-            outside = np.maximum(self._spec.limits.lower - self._measured, self._measured - self._spec.limits.upper)
-            worst = int(np.argmax(outside))
-            if outside[worst] > MEASURED_SLACK_RAD:
-                return self._nothing(
-                    f"{self._spec.joint_names[worst]} is at {self._measured[worst]:.3f} rad, expected "
-                    f"{self._spec.limits.lower[worst]:.3f}..{self._spec.limits.upper[worst]:.3f} rad; move it by hand"
-                )
+            if (outside := self._joints.out_of_range()) is not None:
+                return self._nothing(outside)
             self._anchor_to_measured()
         elif self._tick_ns is not None and now_ns - self._tick_ns < EARLIEST_TICK * self._period_ns:
             self._note_clock(self._tick_ns, now_ns)
             self._tick_ns = min(self._tick_ns, now_ns)
-            return self._again(self._command)
+            return self._command.again(self._joints.positions)
         self._tick_ns = now_ns
+        if (stuck := self._gripper.why_stuck(now_ns)) is not None:
+            self.on_gripper_trouble(stuck, now_ns)
         target, wanted_gripper, why = self._target(now_ns)
         if target is None:
             command = self._filter.rest(why, Verdict.HELD if why else Verdict.PASSED)
             self._reference = command.positions
         else:
-            command = self._filter.step(target, self._measured)
+            command = self._filter.step(target, self._joints.positions)
             self._reference = target if command.verdict != Verdict.HELD else command.positions
             if command.verdict == Verdict.LIMITED and why:
                 command = SafeCommand(
@@ -234,11 +207,11 @@ class ArmCore:
         if back_s > self._control.state_timeout_s:
             self.authority.hold(f"the clock was set back by {back_s:.2f} s", now_ns)
             self._schedule.clear()
-        self._measured_ns = min(self._measured_ns, now_ns)
+        self._joints.heard_ns = min(self._joints.heard_ns, now_ns)
 
     def _target(self, now_ns: int) -> tuple[FloatArray | None, float | None, str]:
         """The joints due now, shape (joints,) [rad], the wanted opening, and why there is no target or a changed one."""
-        silent_s = (now_ns - self._measured_ns) / NS_PER_S
+        silent_s = self._joints.silent_s(now_ns)
         mode = self.authority.mode
         if silent_s > self._control.state_timeout_s:
             return None, None, f"no joint state for {silent_s:.2f} s, limit {self._control.state_timeout_s:g} s"
@@ -261,12 +234,12 @@ class ArmCore:
         accepted_ns = self._schedule.accepted_ns
         if accepted_ns is None:
             self._reanchored(now_ns)
-            return None, None, self._why_no_chunk(None, now_ns)
+            return None, None, self._shortage.why(None, now_ns)
         silent_s = (now_ns - accepted_ns) / NS_PER_S
         target = self._schedule.target_at(now_ns)
         if silent_s > self._control.chunk_timeout_s:
             self._reanchored(now_ns)
-            return None, None, self._why_no_chunk(silent_s, now_ns)
+            return None, None, self._shortage.why(silent_s, now_ns)
         if target is None:
             chunk = self._schedule.chunk
             over_s = (now_ns - chunk.end_ns) / NS_PER_S if chunk is not None else 0.0
@@ -286,27 +259,20 @@ class ArmCore:
         return solution.q, target.gripper, why
 
     def _stay_with_stopped_robot(self) -> None:
-        if not self._follows_nobody or self._resting_since_ns is None or self._measured is None:
+        if not self._follows_nobody or self._resting_since_ns is None or self._joints.positions is None:
             return
-        if np.abs(self._measured - self._filter.state.p).max() > STOPPED_SLACK_RAD:
+        if np.abs(self._joints.positions - self._filter.state.p).max() > STOPPED_SLACK_RAD:
             self._anchor_to_measured()
-
-    def _why_no_chunk(self, silent_s: float | None, now_ns: int) -> str:
-        """Why a policy has the arm and there is no target; `silent_s` None: no chunk was accepted since the handover."""
-        reason, refused_ns = self._refused
-        lately = bool(reason) and 0 <= now_ns - refused_ns < REFUSED_LATELY_NS
-        if silent_s is None:
-            waiting = "waiting for the first action chunk whose observation is newer than the handover"
-            return f"{waiting}; refused: {reason}" if lately else waiting
-        if lately:
-            return f"no usable action chunk for {silent_s:.2f} s: {reason}"
-        return f"no action chunk for {silent_s:.2f} s: imagination_node or action_node silent"
 
     def _reanchored(self, now_ns: int) -> str:
         """While the arm should stand still but was moved by other means, goes on from where it is now."""
-        if self._measured is None or self._resting_since_ns is None or now_ns - self._resting_since_ns < SETTLED_NS:
+        if (
+            self._joints.positions is None
+            or self._resting_since_ns is None
+            or now_ns - self._resting_since_ns < SETTLED_NS
+        ):
             return ""
-        away = np.abs(self._measured - self._filter.state.p)
+        away = np.abs(self._joints.positions - self._filter.state.p)
         worst = int(np.argmax(away))
         if away[worst] <= self._control.reanchor_rad:
             return ""
@@ -314,8 +280,8 @@ class ArmCore:
         return f"{self._spec.joint_names[worst]} was moved by {away[worst]:.2f} rad by other means: holding where it is"
 
     def _anchor_to_measured(self) -> None:
-        assert self._measured is not None
-        self._filter.reset(self._measured)
+        assert self._joints.positions is not None
+        self._filter.reset(self._joints.positions)
         self._reference = self._filter.state.p
         self.monitor.restart()
         self.monitor.check(self._reference, self._kinematics.tip(self._reference))
@@ -357,12 +323,8 @@ class ArmCore:
             chunk_stamp_ns=stamp_ns,
             chunk_started=started,
             at_rest=at_rest,
-            measured=self._measured,
+            measured=self._joints.positions,
         )
-
-    def _again(self, command: ArmCommand) -> ArmCommand:
-        values = {name: getattr(command, name) for name in ArmCommand.__slots__}
-        return ArmCommand(**{**values, "gripper_goal": None, "chunk_started": False, "measured": self._measured})
 
     def _nothing(self, reason: str) -> ArmCommand:
         return ArmCommand(
@@ -379,5 +341,5 @@ class ArmCore:
             chunk_stamp_ns=0,
             chunk_started=False,
             at_rest=True,
-            measured=self._measured,
+            measured=self._joints.positions,
         )

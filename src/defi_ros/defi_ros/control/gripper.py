@@ -1,4 +1,4 @@
-"""When to command the gripper: on transitions only, because gripper actions are slow and do not queue."""
+"""When to command the gripper: on transitions only, because gripper actions are slow and do not queue; and when it is stuck."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import math
 
 from defi_models.contract import NS_PER_S
 from defi_ros.sections import Gripper
+
+# The slowest gripper of the robot files opens within 1 s, and begins at once.
+STUCK_NS = 2 * NS_PER_S
+# Parts of the stroke: what moved by less has not moved; what should close and is as open as this holds nothing.
+MOVED, WIDE_OPEN = 0.05, 0.95
 
 
 class GripperSwitch:
@@ -20,11 +25,18 @@ class GripperSwitch:
         self._settings = settings
         self._closed: bool | None = None
         self._goal_ns: int | None = None
+        self._opening: float | None = None
+        self._stays_at: float | None = None  # where it was at the last goal, until it moves
         self.commanded = 1.0
 
     def measured(self, opening: float) -> None:
-        """Notes where the gripper is; counts only until the first goal."""
-        if self._goal_ns is None and math.isfinite(opening):
+        """Notes where the gripper is; until the first goal that counts as commanded."""
+        if not math.isfinite(opening):
+            return
+        self._opening = opening
+        if self._stays_at is not None and abs(opening - self._stays_at) > MOVED:
+            self._stays_at = None
+        if self._goal_ns is None:
             self._closed = opening < 0.5 * (self._settings.close_below + self._settings.open_above)
             self.commanded = min(max(opening, 0.0), 1.0)
 
@@ -33,6 +45,7 @@ class GripperSwitch:
 
         Between two policies a person or a restarted controller may have moved the fingers, with no goal of ours.
         """
+        self._stays_at = None
         if self._goal_ns is not None:
             self._closed = None
 
@@ -51,6 +64,23 @@ class GripperSwitch:
         since_ns = math.inf if self._goal_ns is None else now_ns - self._goal_ns
         if 0 <= since_ns < self._settings.min_interval_s * NS_PER_S:
             return None
-        self._closed, self._goal_ns = closed, now_ns
+        self._closed, self._goal_ns, self._stays_at = closed, now_ns, self._opening
         self.commanded = 0.0 if closed else 1.0
         return self.commanded
+
+    def why_stuck(self, now_ns: int) -> str | None:
+        """Why the gripper seems not to obey its last goal, or None. One that does not tell where it is never seems so.
+
+        Closed on an object, it need not move at all; so only one that stays wide open counts as not closing.
+        """
+        stays_at, goal_ns = self._stays_at, self._goal_ns
+        if stays_at is None or goal_ns is None or now_ns - goal_ns < STUCK_NS:
+            return None
+        obeys = stays_at < WIDE_OPEN if self.commanded == 0.0 else stays_at > self._settings.open_above
+        if obeys:
+            return None
+        wanted = "close" if self.commanded == 0.0 else "open"
+        return (
+            f"gripper: told to {wanted} {(now_ns - goal_ns) / NS_PER_S:.1f} s ago, still {stays_at:.0%} open, expected it "
+            "to move; is it stuck, or without power?"
+        )

@@ -1,0 +1,50 @@
+"""What the arm bridge sends and says after one tick, as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from defi_models.contract import FloatArray
+from defi_ros.control.authority import Mode
+from defi_ros.control.safety import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class ArmCommand:
+    """What the arm bridge sends and says after one tick.
+
+    Attributes:
+        positions: Joint positions to command, shape (joints,) [rad]; None: send nothing.
+        velocities: Joint velocities there, shape (joints,) [rad/s].
+        pose: Pose of the tool centre point there, shape (7,); None: send nothing.
+        gripper: Opening commanded last, 0..1.
+        gripper_goal: Opening to send a goal for now; None: send none.
+        mode: Who may move the arm.
+        reason: Why.
+        source: Who asked for that.
+        verdict: What became of the target.
+        verdict_reason: Why it did not pass as it was.
+        chunk_stamp_ns: Observation time of the chunk in execution [ns]; 0: none.
+        chunk_started: Whether this is the first command computed from that chunk.
+        at_rest: Whether the commanded joints stand still.
+        measured: Newest measured joints, shape (joints,) [rad]; None before the first.
+    """
+
+    positions: FloatArray | None
+    velocities: FloatArray
+    pose: FloatArray | None
+    gripper: float
+    gripper_goal: float | None
+    mode: Mode
+    reason: str
+    source: str
+    verdict: Verdict
+    verdict_reason: str
+    chunk_stamp_ns: int
+    chunk_started: bool
+    at_rest: bool
+    measured: FloatArray | None
+
+    def again(self, measured: FloatArray | None) -> ArmCommand:
+        """The same motion once more, without what is said or sent only once."""
+        return replace(self, gripper_goal=None, chunk_started=False, measured=measured)
