@@ -6,8 +6,10 @@
 Each trial lets the policy drive the tip as fast as the limits allow, presses the deadman at a random tick with a random
 deflection, and follows the arm until it is at rest after the release. Counted are commands outside a limit, by a monitor
 that shares no code with the safety filter; measured are the largest jerk against its limit and the time from the button
-to the first command of the person. Where something in the scene holds the arm back, HOLD takes the command over to where
-the arm is (`control.reanchor_rad`): such trials are counted as re-anchored, and that step is in neither figure. Exits with 1 when a limit was violated or teleop took longer than 20 ms.
+to the first command of the person. A trial begins where the last one ended, or anew where that is so low that the hand could
+meet the furniture: an arm that pushes against something cannot follow, and HOLD then takes the command over to where the arm
+is (`control.reanchor_rad`), a step that is no motion; such trials are counted as re-anchored. Exits with 1 when a limit was
+violated, the jerk exceeded its limit, or teleop took longer than 20 ms.
 """
 
 from __future__ import annotations
@@ -132,6 +134,11 @@ class Bench:
             self.reanchored,
         )
 
+    @property
+    def is_low(self) -> bool:
+        """Whether the tip is so low that the hand may meet the furniture on its next way."""
+        return float(self.kinematics.tip(self.rows[-1])[2]) < ABOVE_FIXTURES_M
+
     def _tip_speed(self) -> float:
         now, last = self.kinematics.tip(self.rows[-1]), self.kinematics.tip(self.rows[-2])
         return float(np.linalg.norm(now - last)) * RATE_HZ
@@ -154,10 +161,10 @@ class Bench:
 def simulate(trials: int, seed: int) -> list[Trial]:
     """The seeded trials, ten from each start."""
     robot = with_values(load_robot("franka"), {"control.rate_hz": RATE_HZ}, "bench")
-    results = []
+    results, bench = [], None
     with World() as world:
         for number in range(trials):
-            if number % 10 == 0:
+            if bench is None or number % 10 == 0 or bench.is_low:
                 world.reset(seed + number)
                 bench = Bench(world, robot)
             results.append(bench.trial(np.random.default_rng([seed, number])))
@@ -166,19 +173,18 @@ def simulate(trials: int, seed: int) -> list[Trial]:
 
 def summary(results: list[Trial]) -> dict[str, Any]:
     """The figures of all trials."""
-    free = [result for result in results if not result.reanchored]
     charge = np.array([result.in_charge_ms for result in results])
     return {
         "trials": len(results),
         "limits_violated": sum(result.violations for result in results),
-        "reanchored": len(results) - len(free),
+        "reanchored": sum(result.reanchored for result in results),
         "not_at_rest": sum(not result.rests for result in results),
         "tip_speed_at_handover_m_s": {
             "median": float(np.median([result.tip_speed_m_s for result in results])),
             "max": max(result.tip_speed_m_s for result in results),
         },
-        "peak_jerk_part_of_limit": max((result.jerk_part for result in free), default=None),
-        "peak_acceleration_part_of_limit": max((result.acceleration_part for result in free), default=None),
+        "peak_jerk_part_of_limit": max(result.jerk_part for result in results),
+        "peak_acceleration_part_of_limit": max(result.acceleration_part for result in results),
         "tip_turned_back_mm": max(result.turned_back_mm for result in results),
         "button_to_command_ms": {
             "p50": float(np.median(charge)),
@@ -207,9 +213,13 @@ def main() -> int:
     show(figures)
     if arguments.json:
         write_json(figures | {"seed": arguments.seed, "runs": [asdict(result) for result in results]}, arguments.json)
-    parts = figures.values()
-    good = all(part["limits_violated"] == 0 and part["button_to_command_ms"]["max"] <= ALLOWED_MS for part in parts)
-    return 0 if good else 1
+    return 0 if all(map(is_good, figures.values())) else 1
+
+
+def is_good(part: dict[str, Any]) -> bool:
+    """Whether the figures are what they must be."""
+    quick = part["button_to_command_ms"]["max"] <= ALLOWED_MS
+    return quick and part["limits_violated"] == 0 and part.get("peak_jerk_part_of_limit", 0.0) <= 1.0
 
 
 def show(figures: dict[str, Any]) -> None:

@@ -45,14 +45,14 @@ class TeleopTarget:
         self._period_s = 1.0 / control.rate_hz
         self._gain = 1.0 - math.exp(-control.posture_gain_hz / control.rate_hz)
         self._pose = kinematics.forward(spec.home)
-        self._twist = np.zeros(6)
+        self._twist, self._effort = np.zeros(6), 0.0
         self._heard_ns: int | None = None
         self.gripper: float | None = None
 
     def start(self, positions: FloatArray) -> None:
         """Begins where the arm would come to rest by itself, shape (joints,) [rad]: taking over never turns it back."""
         self._pose = self._kinematics.forward(positions)
-        self._twist = np.zeros(6)
+        self._twist, self._effort = np.zeros(6), 0.0
         self.gripper = None
 
     def follow(self, command: TeleopInput, now_ns: int) -> str | None:
@@ -61,6 +61,7 @@ class TeleopTarget:
         speed, turning = float(np.linalg.norm(command.twist[:3])), float(np.linalg.norm(command.twist[3:]))
         part = min(1.0, fastest / max(speed, 1e-9), MOST_RAD_S / max(turning, 1e-9))
         self._twist, self._heard_ns, self.gripper = part * command.twist, now_ns, command.gripper
+        self._effort = min(max(speed / fastest, turning / MOST_RAD_S), 1.0)
         if part == 1.0:
             return None
         return (
@@ -73,12 +74,15 @@ class TeleopTarget:
         return math.inf if self._heard_ns is None else (now_ns - self._heard_ns) / NS_PER_S
 
     def step(self, reference: FloatArray) -> tuple[FloatArray, str]:
-        """The joints one period further, from `reference`, each of shape (joints,) [rad], and why they fall short."""
+        """The joints one period further, from `reference`, each of shape (joints,) [rad], and why they fall short.
+
+        The elbow goes to its posture only as far as the person moves the tool: who holds still moves nothing.
+        """
         pose, box = self._pose.copy(), self._spec.workspace
         pose[:3] = np.clip(pose[:3] + self._period_s * self._twist[:3], box.lower, box.upper)
         pose[3:] = _turned(pose[3:], self._period_s * self._twist[3:])
         solution = self._kinematics.inverse(
-            pose, reference, self._spec.home, posture_gain=self._gain, max_iterations=ITERATIONS
+            pose, reference, self._spec.home, posture_gain=self._effort * self._gain, max_iterations=ITERATIONS
         )
         # Where the arm cannot go the target does not run away either, so that turning back acts at once.
         self._pose = pose if solution.reached else self._kinematics.forward(solution.q)

@@ -1,0 +1,60 @@
+"""The target of a person's input device."""
+
+import numpy as np
+import pytest
+
+from defi_ros.control.teleop import MOST_RAD_S, TeleopInput, TeleopTarget
+
+PERIOD_NS = 5_000_000
+
+
+@pytest.fixture
+def target(robot, kinematics):
+    return TeleopTarget(kinematics, robot.spec, robot.control)
+
+
+def held(*twist):
+    return TeleopInput("joystick", True, np.array(twist), 1.0)
+
+
+def test_who_holds_the_deadman_still_moves_no_joint(target, spec):
+    """The pull to the posture once went on meanwhile: after a takeover elbows swung, and the tip went back by 40 mm."""
+    start = spec.home + np.array([0.3, 0.2, -0.6, 0.3, 0.5, -0.3, 0.4])
+    target.start(start)
+    assert target.follow(held(0, 0, 0, 0, 0, 0), 0) is None
+    joints = start
+    for _ in range(200):
+        joints, why = target.step(joints)
+        assert why == ""
+    np.testing.assert_allclose(joints, start, atol=1e-6)
+
+
+def test_the_elbow_goes_to_its_posture_while_the_person_moves_the_tool(target, spec, kinematics):
+    joints = kinematics.inverse(kinematics.forward(spec.home), spec.home + np.array([0.4, 0, -0.4, 0, 0.3, 0, 0])).q
+    away = np.linalg.norm(joints - spec.home)
+    target.start(joints)
+    for tick in range(400):  # to and fro
+        target.follow(held(0.3 if tick % 200 < 100 else -0.3, 0, 0, 0, 0, 0), tick * PERIOD_NS)
+        joints, _ = target.step(joints)
+    assert np.linalg.norm(joints - spec.home) < 0.7 * away
+
+
+def test_a_twist_moves_the_tip_as_asked_in_the_axes_of_the_base(target, spec, kinematics):
+    joints = np.array(spec.home)
+    target.start(joints)
+    target.follow(held(0.1, -0.2, 0.05, 0, 0, 0), 0)
+    began = kinematics.tip(joints)
+    for _ in range(100):  # half a second
+        joints, _ = target.step(joints)
+    np.testing.assert_allclose(kinematics.tip(joints) - began, [0.05, -0.1, 0.025], atol=1e-4)
+
+
+def test_a_wish_that_is_too_fast_keeps_its_direction(target, spec):
+    said = target.follow(held(3.0, 0, 0, 0, 0, 2 * MOST_RAD_S), 0)
+    assert said is not None and "got 3.00 m/s and 6.00 rad/s from joystick" in said and said.endswith("slowed down")
+
+
+def test_silence_is_measured_from_the_last_word(target):
+    assert target.silent_s(0) == float("inf")
+    target.follow(held(0, 0, 0, 0, 0, 0), 1_000_000_000)
+    assert target.silent_s(1_250_000_000) == 0.25
