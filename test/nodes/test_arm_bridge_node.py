@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("rclpy")
 
 from geometry_msgs.msg import Twist, Vector3
-from std_msgs.msg import Bool, Float64MultiArray
+from std_msgs.msg import Bool, Float64MultiArray, String
 
 from defi_models.contract import ActionChunk, PolicySpec
 from defi_models.inference import load
@@ -392,3 +392,13 @@ def test_a_policy_for_another_arm_is_refused_before_anything_is_waited_for(graph
 def test_the_arm_bridge_runs_without_torch():
     code = "import sys, defi_ros.nodes.arm_bridge_node; sys.exit('torch' in sys.modules or 'mujoco' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_arm_that_rests_for_lack_of_chunks_says_what_the_policy_s_nodes_say_of_themselves(graph, arm):
+    arm.move()
+    trouble = graph.speaker("imagination_node/trouble", String, qos.LATCHED)
+    trouble.publish(String(data="camera 'static': is black"))
+    graph.until(lambda: "s: imagination_node: camera 'static': is black" in arm.state.verdict_reason)
+    assert arm.state.at_rest or arm.state.verdict == ControlState.HELD
+    trouble.publish(String(data=""))
+    graph.until(lambda: "neither says why" in arm.state.verdict_reason)

@@ -27,7 +27,7 @@ from defi_ros.bridge.emulated_robot import EmulatedRobot
 from defi_ros.nodes import arm_bridge_node
 from defi_ros.nodes.arm_bridge_node import ArmBridgeNode
 from defi_ros.robot import load_robot
-from defi_sim.controllers import ServoCode, UrMode, UrStatus
+from defi_sim.controllers import CommandRefusedError, ServoCode, UrMode, UrStatus
 
 pytestmark = pytest.mark.ros
 
@@ -153,6 +153,20 @@ def test_every_gripper_closes_and_opens_by_one_command_each(cell, robot):
         made.graph.until(lambda opening=opening: abs(gripper.opening - opening) < 0.1, what=f"opening {opening}")
         made.graph.until(lambda opening=opening: made.state.gripper_commanded == opening)
     assert not made.graph.diagnostics(made.bridge)["message"].count("gripper")
+
+
+def test_a_gripper_that_refuses_its_goal_takes_the_arm_from_the_policy(cell, monkeypatch):
+    made = cell("ur5e")
+
+    def refuse(position_m, now_ns):
+        raise CommandRefusedError("switched off")
+
+    monkeypatch.setattr(made.robot.simulation, "check_gripper", refuse)
+    made.begin(nudged(made.spec))
+    made.chunk(made.spec.home, opening=0.0)
+    made.graph.until(lambda: made.state.mode == ControlState.HOLD and made.state.at_rest)
+    assert "rejected the goal, expected it to be accepted" in made.state.reason
+    assert "rejected the goal" in made.graph.diagnostics(made.bridge)["message"]
 
 
 def test_a_trajectory_controller_tells_its_state_and_where_it_will_be(cell):

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("rclpy")
 
 from sensor_msgs.msg import Image
+from std_msgs.msg import String
 
 from defi_models.contract import ContractError, Imagination
 from defi_models.inference import load
@@ -138,6 +139,46 @@ def test_a_camera_that_falls_silent_is_named_and_nothing_is_imagined(graph, robo
     robot.silent.clear()
     graph.until(lambda: len(policy.observations) > count)
     graph.until(lambda: not graph.diagnostics(node)["error"])
+
+
+def test_a_camera_that_turns_black_is_named_to_the_arm_at_once_and_forgiven_when_it_sees(
+    graph, robot, imagination, asker, policy
+):
+    _, heard = imagination
+    said = graph.listen("imagination_node/trouble", String, qos.LATCHED)
+    graph.until(lambda: said and said[-1].data == "")
+    asker.ask("open the drawer")
+    graph.until(lambda: heard)
+    robot.image = np.zeros((128, 128, 3), dtype=np.uint8)
+    graph.until(lambda: "camera 'static': is black" in said[-1].data)
+    count = len(policy.observations)
+    robot.image = np.full((128, 128, 3), 61, dtype=np.uint8)
+    graph.until(lambda: len(policy.observations) > count and said[-1].data == "")
+
+
+def test_an_image_of_another_size_is_named(graph, robot, imagination):
+    node, _ = imagination
+    robot.image = np.full((64, 128, 3), 60, dtype=np.uint8)
+    graph.until(lambda: "got frames of 128x64 px, expected 128x128" in graph.diagnostics(node)["message"])
+
+
+def test_a_camera_of_another_size_fails_configure(graph, robot, shelf):
+    robot.image = np.full((64, 128, 3), 60, dtype=np.uint8)
+    robot.start()
+    node = graph.add(ImaginationNode)
+    assert not node.bring_up()
+    assert "got frames of 128x64 px, expected 128x128" in node.failure
+
+
+def test_an_inference_that_takes_too_long_is_told_while_it_runs(graph, imagination, asker, policy):
+    said = graph.listen("imagination_node/trouble", String, qos.LATCHED)
+    policy.delay_s = 1.0
+    asker.ask("open the drawer")
+    graph.until(
+        lambda: any("imagining has taken 0." in one.data and "s so far, limit 0.3 s" in one.data for one in said)
+    )
+    policy.delay_s = 0.0
+    graph.until(lambda: said[-1].data == "")
 
 
 def test_images_that_cannot_be_read_are_named(graph, robot, imagination, monkeypatch):

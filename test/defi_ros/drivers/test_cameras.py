@@ -86,7 +86,7 @@ def test_a_camera_on_a_topic_needs_no_node():
 
 def test_a_missing_realsense_sdk_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyrealsense2", None)
-    with pytest.raises(CameraError, match="pip install pyrealsense2"):
+    with pytest.raises(CameraError, match=r"pip install -r requirements/realsense\.txt"):
         camera("", driver="realsense").open()
 
 
@@ -212,3 +212,50 @@ def test_a_frozen_camera_is_withheld_after_a_second_and_used_again_once_it_moves
     assert reasons[:11] == [None] * 11
     assert reasons[12] is not None and "is frozen, the same image for 1.2 s" in reasons[12]
     assert watch.judge(noise(1), 1_300_000_000) is None
+
+
+def rendered(moves_after_s, seconds=3.0, image=None):
+    """What a watch says of a camera without noise that shows the same image, 10 times a second, while a joint moves."""
+    watch = CameraWatch("static", WIDTH, HEIGHT, noisy=False)
+    image = noise(0) if image is None else image
+    reasons = []
+    for tick in range(round(10 * seconds)):
+        joints = np.array([0.0, 0.3 * max(tick / 10 - moves_after_s, 0.0)])
+        reasons.append(watch.judge(image.copy(), tick * 100_000_000, joints))
+    return reasons
+
+
+def test_a_rendered_camera_is_not_frozen_while_nothing_moves():
+    assert rendered(moves_after_s=10.0, seconds=9.0) == [None] * 90
+
+
+def test_a_camera_whose_image_stays_the_same_while_the_arm_moves_is_frozen():
+    reasons = rendered(moves_after_s=1.0)
+    assert reasons[:12] == [None] * 12
+    assert reasons[15] == (
+        "camera 'static': is frozen, the same image for 1.5 s although the arm moved by 0.15 rad; its frames are withheld"
+    )
+
+
+@pytest.mark.parametrize("image_first", [True, False])
+def test_a_scene_that_is_set_up_anew_at_once_and_then_stands_still_is_not_frozen(image_first):
+    """The image came before the joint state of the same moment, was taken for one of before, and never changed again."""
+    watch, frozen = CameraWatch("static", WIDTH, HEIGHT, noisy=False), []
+    for tick in range(150):
+        image = noise(0 if tick < 50 + 2 * (not image_first) else 1)
+        joints = np.full(7, 0.0 if tick < 50 + 2 * image_first else 0.4)
+        frozen.append(watch.judge(image, tick * 33_000_000, joints))
+    assert not any(frozen)
+
+
+def test_one_pixel_that_changes_anywhere_shows_that_a_camera_lives():
+    watch, still = CameraWatch("static", WIDTH, HEIGHT, noisy=False), noise(0)
+    for tick in range(30):
+        image = still.copy()
+        image[1, 2, 0] = tick  # not one of the pixels of the sample
+        assert watch.judge(image, tick * 100_000_000, np.array([0.03 * tick])) is None
+
+
+def test_without_anybody_who_says_where_the_arm_is_a_rendered_camera_is_not_judged():
+    watch = CameraWatch("static", WIDTH, HEIGHT, noisy=False)
+    assert [watch.judge(noise(0), tick * 100_000_000) for tick in range(30)] == [None] * 30

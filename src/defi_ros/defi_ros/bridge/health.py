@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -28,6 +30,7 @@ class Health:
         self._latencies_ms: deque[float] = deque(maxlen=LATENCY_SAMPLES)
         self._troubles: dict[str, str] = {}
         self._values: dict[str, str] = {}
+        self._work: tuple[str, float, float] | None = None  # what runs now, since when, how long it may take
 
     def count(self, latency_ms: float | None = None) -> None:
         """One piece of work was done; `latency_ms` is how long it took [ms]."""
@@ -54,6 +57,17 @@ class Health:
             elif before is not None and reason is None:
                 self._news.append((False, f"{subject}: well again"))
 
+    @contextmanager
+    def working(self, on: str, limit_s: float) -> Iterator[None]:
+        """While it runs, work that takes longer than `limit_s` [s] is a trouble; one piece of work at a time."""
+        with self._lock:
+            self._work = on, time.monotonic(), limit_s
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._work = None
+
     def take_news(self) -> list[tuple[bool, str]]:
         """What began or ended since the last call: (whether it is bad, what). To be logged where that costs nothing."""
         with self._lock:
@@ -64,7 +78,10 @@ class Health:
     def troubles(self) -> str:
         """All troubles in one line; empty when there are none."""
         with self._lock:
-            return "; ".join(self._troubles.values())
+            troubles, work = list(self._troubles.values()), self._work
+        if work is not None and (taken_s := time.monotonic() - work[1]) > work[2]:
+            troubles.append(f"{work[0]} has taken {taken_s:.1f} s so far, limit {work[2]:g} s")
+        return "; ".join(troubles)
 
     def rate_hz(self) -> float:
         """Pieces of work a second over the last seconds [Hz]."""

@@ -17,6 +17,7 @@ from rclpy.context import Context
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from std_msgs.msg import String
 
 from defi_models.contract import DefiError
 from defi_ros.bridge import qos
@@ -30,6 +31,7 @@ __all__ = ["DefiNode", "NodeError", "make_executor", "run"]
 
 DIAGNOSTICS_PERIOD_S = 1.0
 LOG_PERIOD_S = 0.1
+TROUBLE_PERIOD_S = 0.05  # an arm without chunks is at rest after 0.3 s at the soonest
 START_TIMEOUT_S = 15.0  # a simulation with rendering starts in about 3 s, on a busy machine in 8 s
 
 
@@ -118,6 +120,22 @@ class DefiNode(OwningNode):
     def is_active(self) -> bool:
         """Whether the lifecycle state is active, failed or not."""
         return self._state == "active"
+
+    def tell_troubles(self, name: str) -> None:
+        """Says on the latched `<name>/trouble` what keeps this node from its work, whenever it changes; empty: nothing.
+
+        Diagnostics say the same once a second, to people; this is for the one node that must act at once and say why.
+        """
+        publisher = self.say(f"{name}/trouble", String, qos.LATCHED)
+        told: list[str | None] = [None]
+
+        def tell() -> None:
+            troubles = self.health.troubles
+            if self.is_active and troubles != told[0]:
+                told[0] = troubles
+                publisher.publish(String(data=troubles))
+
+        self.every(TROUBLE_PERIOD_S, tell)
 
     # Failure and diagnostics -----------------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ class ActionNode(DefiNode):
         self._newest: ImaginationMsg | None = None
         self.hear("imagination", ImaginationMsg, self._on_imagination, qos.STREAM)
         self.keep_alive(self.NAME)
+        self.tell_troubles(self.NAME)
 
     def activate(self) -> None:
         """Starts the worker."""

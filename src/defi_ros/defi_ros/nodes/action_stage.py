@@ -35,6 +35,7 @@ class ActionStage:
     def __init__(self, node: DefiNode, robot: RobotFile) -> None:
         self._node = node
         self._base_frame = robot.driver.base_frame
+        self._limit_s = robot.control.chunk_timeout_s
         self._reader = JointReader(robot.spec.joint_names, robot.gripper)
         self._gripper_joint = robot.gripper.joint
         self.kinematics = Kinematics(wait_for_description(node), robot.spec.joint_names, robot.spec.tip_frame)
@@ -96,7 +97,8 @@ class ActionStage:
                 spec, promises = policy.spec, self._promises
                 promised = promises and promises.at(imagination.time_ns, spec.step_ns, spec.chunk_steps)
                 try:
-                    chunk = policy.act(imagination, known, promised)
+                    with self._node.health.working("inferring the action", self._limit_s):
+                        chunk = policy.act(imagination, known, promised)
                 except DefiError as error:
                     reason = str(error)
         self._node.health.trouble("act", reason)

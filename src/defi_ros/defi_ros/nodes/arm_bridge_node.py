@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
 from defi_models.inference import load
@@ -22,8 +22,9 @@ from defi_ros.bridge.caller import Caller
 from defi_ros.bridge.convert import JointReader
 from defi_ros.bridge.lifecycle import DefiNode, NodeError, run
 from defi_ros.bridge.pacing import SPIN_PRIORITY, Pacer, raise_priority, settle_interpreter
-from defi_ros.control.arm import ArmCommand, ArmCore
+from defi_ros.control.arm import ArmCore
 from defi_ros.control.authority import Mode
+from defi_ros.control.command import ArmCommand
 from defi_ros.control.kinematics import Kinematics
 from defi_ros.control.preflight import check_policy_fits_robot
 from defi_ros.drivers import make_arm_driver, make_gripper_driver
@@ -78,6 +79,7 @@ class ArmBridgeNode(DefiNode):
         self._pacer = Pacer(rate_hz)
         self._last: ArmCommand | None = None
         self._gripper_goal: float | None = None
+        self._gripper_trouble: str | None = None
         self._saying, self._unsaid = threading.Lock(), False
         self._connect()
 
@@ -101,6 +103,7 @@ class ArmBridgeNode(DefiNode):
         self.hear("teleop/emergency_stop", Bool, lambda m: inbox.on_emergency_stop(m, at_the_device), qos.EVENTS)
         for role in POLICY_ROLES:
             self.watch(f"{role}/alive", lambda alive, role=role: inbox.on_alive(role, alive))
+            self.hear(f"{role}/trouble", String, lambda said, role=role: inbox.on_trouble(role, said), qos.LATCHED)
         self.offer("set_authority", SetAuthority, self._on_set_authority)
         self.offer("recover", Trigger, self._guard.recover)
         self.every(REPORT_PERIOD_S, self._say_state)
@@ -195,7 +198,10 @@ class ArmBridgeNode(DefiNode):
         goal, self._gripper_goal = self._gripper_goal, None
         if goal is not None:
             self._gripper.command(goal)
-        self.health.trouble("gripper", self._gripper.poll())
+        before, self._gripper_trouble = self._gripper_trouble, self._gripper.poll()
+        self.health.trouble("gripper", trouble := self._gripper_trouble)
+        if trouble is not None and trouble != before:
+            self._inbox.put(lambda now_ns: self._core.on_gripper_trouble(trouble, now_ns))
 
     def _look(self) -> None:
         if self.state == "active":

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, String
 
 from defi_models.contract import ContractError, FloatArray
 from defi_msgs.msg import ActionChunk as ActionChunkMsg
@@ -130,6 +130,10 @@ class ArmInbox:
         """Somebody pressed or released a stop; each source stands for itself."""
         self.put(lambda now_ns: self._core.on_emergency_stop(bool(message.data), now_ns, source))
 
+    def on_trouble(self, role: str, message: String) -> None:
+        """A process of the policy says what keeps it from its work; empty: nothing does."""
+        self.put(lambda now_ns: self._core.on_policy_trouble(role, message.data))
+
     def on_alive(self, role: str, alive: bool) -> None:
         """A process of the policy appeared or vanished; a vanished one takes its chunks with it."""
 
@@ -139,6 +143,7 @@ class ArmInbox:
                 if role == "inference_node":
                     self.lost.clear()
                 return
+            self._core.on_policy_trouble(role, "")  # what it said died with it
             self._lost_ns = now_ns
             self.lost[role] = f"{role} is gone: its process has ended or hangs"
             if self._core.authority.mode == Mode.POLICY:  # asked for anew, what came before counts no more

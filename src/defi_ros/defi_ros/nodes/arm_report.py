@@ -10,8 +10,9 @@ import numpy as np
 from defi_msgs.msg import ControlState
 from defi_ros.bridge.convert import float_array, to_stamp
 from defi_ros.bridge.pacing import Lateness
-from defi_ros.control.arm import ArmCommand, ArmCore
+from defi_ros.control.arm import ArmCore
 from defi_ros.control.authority import Mode
+from defi_ros.control.command import ArmCommand
 
 LATENCY_SAMPLES = 1000  # the last minutes of chunks
 RATE_WINDOW_S = 1.0

@@ -6,15 +6,18 @@ import threading
 import time
 from collections.abc import Sequence
 
+import numpy as np
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
-from defi_models.contract import ContractError
+from defi_models.contract import ContractError, FloatArray
+from defi_msgs.msg import ControlState
 from defi_ros.bridge import qos
 from defi_ros.bridge.convert import to_ns
 from defi_ros.bridge.images import image_from, image_type
 from defi_ros.bridge.lifecycle import DefiNode, NodeError
 from defi_ros.control.alignment import AlignedFrames, FrameAligner
+from defi_ros.drivers.cameras.watch import CameraWatch
 from defi_ros.robot import RobotFile
 
 # A set that was completed this long before it is asked for still counts as fresh; the next one comes with the next
@@ -43,6 +46,10 @@ class CameraInputs:
         self._fresh_s = 0.0
         self._used_ns: int | None = None
         self._heard_s = dict.fromkeys(cameras, time.monotonic())
+        self._refused: dict[str, str | None] = dict.fromkeys(cameras)
+        self._watches = {name: make_watch(robot, name) for name in cameras}
+        self._joints: FloatArray | None = None
+        node.hear("control_state", ControlState, self._on_control_state, qos.STREAM)
         for name, topic in self._topics.items():
             node.hear(
                 topic,
@@ -53,19 +60,28 @@ class CameraInputs:
 
     def _on_image(self, name: str, message: Image | CompressedImage) -> None:
         now_ns = self._node.now_ns()
-        try:
-            image = image_from(message)
-        except ContractError as error:
-            self._node.health.trouble(f"camera {name}", f"camera {name!r}: {error}")
-            return
         with self._changed:
             self._heard_s[name] = time.monotonic()
-            refused = self._aligner.add(name, to_ns(message.header.stamp), image, now_ns)
+            self._refused[name] = refused = self._try_add(name, message, now_ns)
             aligned = self._aligner.aligned(now_ns, self._used_ns)
             if isinstance(aligned, AlignedFrames) and (self._fresh is None or aligned.time_ns != self._fresh.time_ns):
                 self._fresh, self._fresh_s = aligned, time.monotonic()
                 self._changed.notify_all()
         self._node.health.trouble(f"camera {name}", refused)
+
+    def _try_add(self, name: str, message: Image | CompressedImage, now_ns: int) -> str | None:
+        """Keeps an image, or says why not."""
+        try:
+            image = image_from(message)
+        except ContractError as error:
+            return f"camera {name!r}: {error}"
+        # By when it came: a camera that hangs may repeat its stamps too.
+        refused = self._watches[name].judge(image, now_ns, self._joints)
+        return refused or self._aligner.add(name, to_ns(message.header.stamp), image, now_ns)
+
+    def _on_control_state(self, message: ControlState) -> None:
+        measured = np.array(message.measured)
+        self._joints = measured if np.isfinite(measured).all() else None
 
     def wait(self, timeout_s: float) -> AlignedFrames | None:
         """The next fresh set of images, each used once; None after `timeout_s`. The worker's thread."""
@@ -81,12 +97,14 @@ class CameraInputs:
                     return None
 
     def why_none(self) -> str | None:
-        """Why there are no images to act on, or None when there are. Any thread."""
+        """Why there are no images to act on, or None when there are, or when a refused image says so. Any thread."""
         now_s, now_ns = time.monotonic(), self._node.now_ns()
         with self._changed:
             for name, heard_s in self._heard_s.items():
                 if now_s - heard_s > SILENT_S:
                     return f"camera {name!r} has sent nothing for {now_s - heard_s:.1f} s on {self._topics[name]}"
+            if any(self._refused.values()):
+                return None
             aligned = self._aligner.aligned(now_ns)
         return aligned if isinstance(aligned, str) else None
 
@@ -95,6 +113,12 @@ def camera_topic(robot: RobotFile, name: str) -> str:
     """Where a camera's images come in."""
     camera = robot.cameras[name]
     return camera.source if camera.driver == "topic" and camera.source else f"camera/{name}/image_raw"
+
+
+def make_watch(robot: RobotFile, name: str) -> CameraWatch:
+    """Judges what comes from a camera. Whether it has a sensor's noise is not known here: it may be a rendered one."""
+    camera = robot.cameras[name]
+    return CameraWatch(name, camera.width, camera.height, noisy=False)
 
 
 def image_qos(node: DefiNode, topic: str) -> QoSProfile:
@@ -110,7 +134,7 @@ def wait_for_cameras(node: DefiNode, robot: RobotFile, cameras: Sequence[str]) -
     or after `start_timeout_s`.
 
     Raises:
-        NodeError: a camera has sent nothing for `policy.camera_timeout_s`.
+        NodeError: a camera has sent nothing for `policy.camera_timeout_s`, or images of another size.
         ContractError: its images cannot be read.
     """
     began_s, timeout_s = time.monotonic(), robot.policy.camera_timeout_s
@@ -128,4 +152,6 @@ def wait_for_cameras(node: DefiNode, robot: RobotFile, cameras: Sequence[str]) -
                 f"camera {name!r} has sent nothing for {waited_s:.1f} s on {topic}, expected images there. "
                 f"Publishers of that topic: {', '.join(publishers) or 'none'}. The policy looks through {list(cameras)}."
             )
-        image_from(message)
+        wrong = make_watch(robot, name).wrong_size(image_from(message))
+        if wrong is not None:
+            raise NodeError(wrong)

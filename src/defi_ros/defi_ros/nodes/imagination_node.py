@@ -23,6 +23,7 @@ class ImaginationNode(DefiNode):
         self._slot = PolicySlot(self, robot, "imagine")
         self._stage = ImaginationStage(self, robot, self._slot)
         self.keep_alive(self.NAME)
+        self.tell_troubles(self.NAME)
 
     def activate(self) -> None:
         """Starts the worker."""

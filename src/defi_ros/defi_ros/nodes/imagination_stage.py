@@ -37,6 +37,7 @@ class ImaginationStage:
         self._node = node
         self._slot = slot
         self._settings = robot.policy
+        self._limit_s = robot.control.chunk_timeout_s
         self._instruction = ""
         self._scene: JointState | None = None
         self._started_s = 0.0
@@ -101,7 +102,8 @@ class ImaginationStage:
     def imagine(self, policy: Policy, observation: Observation) -> Imagination | None:
         """What the policy expects to happen; None when it refuses, or when something else is asked by now."""
         try:
-            imagination = policy.imagine(observation)
+            with self._node.health.working("imagining", self._limit_s):
+                imagination = policy.imagine(observation)
         except DefiError as error:
             self._node.health.trouble("imagine", str(error))
             return None

@@ -26,6 +26,7 @@ class InferenceNode(DefiNode):
         self._action = ActionStage(self, robot)
         self._imagination = ImaginationStage(self, robot, self._slot)
         self.keep_alive(self.NAME)
+        self.tell_troubles(self.NAME)
 
     def activate(self) -> None:
         """Starts the worker."""
