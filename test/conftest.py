@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib.util
 import os
@@ -16,6 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from defi_ros.bringup import graph_environment
 from defi_ros.up.domain import reserved_domain
@@ -28,52 +31,108 @@ settings.load_profile("quick")
 
 MARK = "DEFI_TEST_RUN"
 LEAVE_S = 5.0  # what ends by itself after the last test gets this long
+DEPEND_ON_TIME = (
+    "test/defi_ros/bridge",
+    "test/defi_ros/drivers",
+    "test/defi_ros/up",
+    "test/nodes",
+    "test/launch",
+    "test/e2e",
+)
+LOWEST_PRIORITY = 19
+PARTICIPANT_THREAD = "dds.ev."
 RESOURCE_TRACKER = "multiprocessing.resource_tracker"
 _surroundings = ExitStack()
 _left_behind: list[str] = []
+_outliving = [0]  # participants that a module before left
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Sets the environment that tests, and the processes they start, run in; before anything imports rclpy.
 
-    The domain is never the user's: `make test` on a machine with a live robot must not be heard by it.
+    The domain is never the user's: `make test` on a machine with a live robot must not be heard by it. Each worker of
+    `-n` is a process of its own and comes here too.
     """
-    del config
     os.environ.update(graph_environment())
     os.environ["ROS_DOMAIN_ID"] = str(_surroundings.enter_context(reserved_domain()))
     os.environ["ROS_LOG_DIR"] = tempfile.mkdtemp(prefix="defi-test-log-")
     _surroundings.callback(shutil.rmtree, os.environ["ROS_LOG_DIR"], ignore_errors=True)
     os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(Path(__file__).with_name("one_process.xml"))
     os.environ.setdefault("MUJOCO_GL", "egl")
-    os.environ[MARK] = uuid.uuid4().hex
+    if not _is_worker(config):
+        os.environ[MARK] = uuid.uuid4().hex
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips, by name, what this machine lacks; tries a test on real ROS 2 a second time.
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """With `-n`: what depends on time runs in one worker, one test after the other; all else a file at a time."""
+    config.option.loadscopereorder = False  # as `pytest_collection_modifyitems` left them
+    return _OneWorkerForWhatDependsOnTime(config, log)
 
-    In a long run on a busy machine discovery now and then misses its time. The summary names every such test as RERUN.
-    """
+
+class _OneWorkerForWhatDependsOnTime(LoadScopeScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "what depends on time" if _depends_on_time(file) else file
+
+
+def _depends_on_time(file: str) -> bool:
+    return file.startswith(DEPEND_ON_TIME)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skips, by name, what this machine lacks; a worker begins with what takes long and ends with whole graphs."""
     found = importlib.util.find_spec("rclpy") is not None
     missing = pytest.mark.skip(reason="rclpy is not installed; `make setup` installs it")
     for item in items:
-        if item.get_closest_marker("ros"):
-            item.add_marker(pytest.mark.flaky(reruns=1) if found else missing)
+        if not found and item.get_closest_marker("ros"):
+            item.add_marker(missing)
+    if _is_worker(config):
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: (_rank(item.nodeid), item.path not in slow))
+
+
+def _rank(nodeid: str) -> int:
+    return next(
+        (place for place, folder in enumerate(DEPEND_ON_TIME) if nodeid.startswith(folder)), len(DEPEND_ON_TIME)
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Lets a worker step back, at its first test that does not depend on time, behind the worker whose tests do."""
+    if _is_worker(item.config) and not _depends_on_time(item.nodeid) and os.nice(0) < LOWEST_PRIORITY:
+        os.nice(LOWEST_PRIORITY)
+        with contextlib.suppress(OSError):  # where time is shared by session, niceness counts within one
+            os.setsid()
+            Path("/proc/self/autogroup").write_text(str(LOWEST_PRIORITY))
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """Ends what a ROS test left to the garbage collector, before the next one begins.
+def pytest_runtest_teardown(item: pytest.Function, nextitem: pytest.Item | None) -> None:
+    """Ends what a ROS test left to the garbage collector; a module fails when a DDS participant outlives it.
 
-    rclpy's nodes are held by cycles: their DDS participants would otherwise live on and be destroyed in the middle of
-    a later test.
+    Of the participants on a machine, discovery on this machine alone (`LOCALHOST`) asks the first 32: a process full of
+    forgotten ones neither finds another process nor is found by it.
     """
-    if "rclpy" in sys.modules and not item.path.is_relative_to(Path(__file__).parent / "e2e"):
-        gc.collect()
+    if "rclpy" not in sys.modules:
+        return
+    item.funcargs.clear()  # they hold this test's nodes
+    gc.collect()  # rclpy's nodes are held by cycles
+    if nextitem is None or nextitem.path != item.path:
+        left, _outliving[:] = _participants() - sum(_outliving), [_participants()]
+        if left > 0 and not item.session.testsfailed:  # a failure is shown with the nodes of its test
+            pytest.fail(
+                f"{left} DDS participants outlive {item.path.name}: destroy the nodes, spin their executor once (it lets "
+                "go of their actions and events), then shut it and the context down",
+                pytrace=False,
+            )
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fails the run when a process that it started is still alive, also one that lost its parent; ends it."""
+    if _is_worker(session.config):  # another worker's are none of its business
+        return
     # multiprocessing's own resource tracker ends with this process, not before.
     alive = [process for process in _started_here() if RESOURCE_TRACKER not in " ".join(_command(process))]
     _, alive = psutil.wait_procs(alive, timeout=LEAVE_S)
@@ -96,6 +155,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Gives the domain back."""
     del config
     _surroundings.close()
+
+
+def _participants() -> int:
+    """How many DDS participants this process has: each has one thread of this name."""
+    names = (task.joinpath("comm") for task in Path("/proc/self/task").iterdir())
+    return sum(name.read_text(encoding="utf-8").startswith(PARTICIPANT_THREAD) for name in names)
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    """Whether this is a worker process of `-n`."""
+    return hasattr(config, "workerinput")
 
 
 def _started_here() -> list[psutil.Process]:

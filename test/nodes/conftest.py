@@ -80,7 +80,9 @@ class Graph:
         return {value.key: value.value for value in status.values} | {"message": status.message}
 
     def close(self) -> None:
-        """Ends every node and the context."""
+        """Ends every node and the context; first what still waits in the executor, which would else never let go of it."""
+        for _ in range(20):
+            self.executor.spin_once(timeout_sec=0.002)
         for node in self.nodes:
             node.shut_down()
             node.destroy_node()

@@ -69,6 +69,8 @@ class Graph:
         assert self.sim.bring_up(), self.sim.failure
 
     def close(self):
+        for _ in range(20):  # what still waits in the executor, which would else never let go of it
+            self.executor.spin_once(timeout_sec=0.002)
         self.sim.shut_down()
         self.executor.shutdown()
         self.client.destroy_node()

@@ -18,6 +18,7 @@ from geometry_msgs.msg import PoseStamped, TwistStamped
 from moveit_msgs.msg import ServoStatus
 from moveit_msgs.srv import ServoCommandType
 from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import JointState as JointStateMessage
 from std_msgs.msg import Float64MultiArray
@@ -27,7 +28,7 @@ from trajectory_msgs.msg import JointTrajectory
 from defi_models.contract import NS_PER_S
 from defi_ros.bridge.caller import Caller
 from defi_ros.bridge.convert import to_ns
-from defi_ros.bridge.lifecycle import DefiNode, make_executor
+from defi_ros.bridge.lifecycle import DefiNode
 from defi_ros.drivers import ArmDriver, DriverError, make_arm_driver, make_gripper_driver
 from defi_ros.drivers.interface import check_sole_publisher
 from defi_ros.robot import load_robot
@@ -71,7 +72,7 @@ class Wire:
         self.namespace = f"/drivers_{time.monotonic_ns()}"
         self.node = DefiNode(context=self.context, namespace=self.namespace)
         self.peer = Node("controller", context=self.context, namespace=self.namespace)
-        self.executor = make_executor(self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.peer)
         self.executor.add_node(self.node)
         self.heard: list[Any] = []
@@ -369,7 +370,7 @@ class TestForwardVelocity(GuardedDriverContract):
         return SPEC.home[[0, 6]] + np.array(message.data)[[0, 6]]
 
     def make_ready(self, wire, driver):
-        self.elsewhere = Context()
+        self.elsewhere: Any = Context()
         rclpy.init(args=[], context=self.elsewhere)
         keeper = DefiNode(context=self.elsewhere, namespace=wire.namespace)
         keeper.keep_alive("stop_guard_node")
@@ -381,6 +382,7 @@ class TestForwardVelocity(GuardedDriverContract):
         self.keeper.shut_down()
         self.keeper.destroy_node()
         self.elsewhere.try_shutdown()
+        self.keeper = self.elsewhere = None  # pytest keeps this object to its end
 
     @pytest.fixture(autouse=True)
     def _guard_ends(self):
@@ -402,7 +404,6 @@ class TestForwardVelocity(GuardedDriverContract):
         self.make_ready(wire, driver)
         wire.until(lambda: driver.poll() is None)
         self.end_guard()
-        self.keeper = None
         wire.until(lambda: "stop_guard_node is gone" in (driver.poll() or ""))
 
     def test_a_small_distance_at_rest_is_left_alone(self, wire):

@@ -12,6 +12,7 @@ pytest.importorskip("rclpy")
 import rclpy
 from rclpy.action.server import ActionServer, CancelResponse, GoalResponse
 from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
 
 pytest.importorskip("control_msgs")
 
@@ -21,7 +22,7 @@ from rclpy.task import Future
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 
-from defi_ros.bridge.lifecycle import DefiNode, make_executor
+from defi_ros.bridge.lifecycle import DefiNode
 from defi_ros.drivers import GripperDriver, make_gripper_driver
 from defi_ros.sections import Gripper
 
@@ -35,7 +36,7 @@ class Bench:
         self.context = Context()
         rclpy.init(args=[], context=self.context)
         self.node = DefiNode(context=self.context, namespace=f"/gripper_{time.monotonic_ns()}")
-        self.executor = make_executor(self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
         self.server: Any = None
         self.hand: Any = None
