@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from defi_models.contract import ConfigError
-from defi_ros.robot import RobotFile
+from defi_ros.robot import RobotFile, robots_folder
 from defi_ros.sections import NO_POLICY
 
 ParameterValue = bool | int | float | str
@@ -105,6 +105,7 @@ def graph_environment() -> dict[str, str]:
     """The variables every process of the graph needs, `defi up` included, unless the user has set them."""
     return {
         "FASTDDS_BUILTIN_TRANSPORTS": TRANSPORTS,
+        "FASTDDS_DEFAULT_PROFILES_FILE": str(robots_folder().with_name("dds") / "discovery.xml"),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "RCUTILS_LOGGING_BUFFERED_STREAM": "0",
         "PYTHONUNBUFFERED": "1",
