@@ -18,8 +18,9 @@ setup: ## installs what is missing into .venv; instant when nothing is
 demo: setup ## a simulated Franka does what it is told; ARGS="..." goes to `defi up franka --demo`
 	@$(VENV)/defi up franka --demo $(ARGS)
 
+# three processes: one runs what depends on time, the others step back behind it and fill two cores with the rest
 test: setup ## all tests; ARGS="..." goes to pytest
-	@$(VENV)/python -m pytest --junitxml=test-results/junit.xml $(ARGS)
+	@$(VENV)/python -m pytest -n 3 --junitxml=test-results/junit.xml $(ARGS)
 
 lint: setup ## ruff, pyright and hadolint
 	@failed=0; $(VENV)/ruff check || failed=1; $(VENV)/ruff format --check || failed=1; $(VENV)/pyright || failed=1; \
