@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
@@ -15,6 +13,7 @@ from defi_ros.control.gripper import GripperSwitch
 from defi_ros.control.kinematics import Kinematics
 from defi_ros.control.measured import MeasuredJoints
 from defi_ros.control.monitor import LimitMonitor
+from defi_ros.control.reach import Reach
 from defi_ros.control.safety import SafeCommand, SafetyFilter, Verdict
 from defi_ros.control.shortage import ChunkShortage
 from defi_ros.control.teleop import TeleopInput, TeleopTarget
@@ -26,7 +25,6 @@ SETTLED_NS = NS_PER_S // 10
 EARLIEST_TICK = 0.5
 # Noise of measured joints; a stopped robot that moved by less is commanded where it was [rad].
 STOPPED_SLACK_RAD = 0.002
-TICK_ITERATIONS = 8
 ROBOT = "robot"  # as a source of faults: the robot itself
 
 
@@ -65,7 +63,7 @@ class ArmCore:
         self._tick_ns: int | None = None
         self._command: ArmCommand | None = None
         self._follows_nobody = False
-        self._posture_gain = 1.0 - math.exp(-control.posture_gain_hz / control.rate_hz)
+        self._reach = Reach(kinematics, spec, control)
 
     @property
     def limit_violations(self) -> int:
@@ -191,7 +189,7 @@ class ArmCore:
         else:
             command = self._filter.step(target, self._joints.positions)
             self._reference = target if command.verdict != Verdict.HELD else command.positions
-            if command.verdict == Verdict.LIMITED and why:
+            if command.verdict != Verdict.HELD and why:
                 command = SafeCommand(
                     command.positions, command.velocities, command.accelerations, Verdict.LIMITED, why
                 )
@@ -252,11 +250,8 @@ class ArmCore:
         pose = target.row.copy()
         pose[:3] = np.minimum(np.maximum(pose[:3], box.lower), box.upper)
         outside = bool((pose[:3] != target.row[:3]).any())
-        solution = self._kinematics.inverse(
-            pose, self._reference, self._spec.home, posture_gain=self._posture_gain, max_iterations=TICK_ITERATIONS
-        )
-        why = "target outside the workspace" if outside else solution.reason
-        return solution.q, target.gripper, why
+        joints, why = self._reach.step(pose, self._reference)
+        return joints, target.gripper, "target outside the workspace" if outside else why
 
     def _stay_with_stopped_robot(self) -> None:
         if not self._follows_nobody or self._resting_since_ns is None or self._joints.positions is None:

@@ -9,9 +9,9 @@ import numpy as np
 
 from defi_models.contract import NS_PER_S, FloatArray, RobotSpec, frozen_array
 from defi_ros.control.kinematics import Kinematics
+from defi_ros.control.reach import Reach
 from defi_ros.sections import Control
 
-ITERATIONS = 8
 # Turning faster than this by hand is a mistake of the device.
 MOST_RAD_S = 3.0
 
@@ -43,7 +43,7 @@ class TeleopTarget:
         """For one arm."""
         self._kinematics, self._spec = kinematics, spec
         self._period_s = 1.0 / control.rate_hz
-        self._gain = 1.0 - math.exp(-control.posture_gain_hz / control.rate_hz)
+        self._reach = Reach(kinematics, spec, control)
         self._pose = kinematics.forward(spec.home)
         self._twist, self._effort = np.zeros(6), 0.0
         self._heard_ns: int | None = None
@@ -81,12 +81,15 @@ class TeleopTarget:
         pose, box = self._pose.copy(), self._spec.workspace
         pose[:3] = np.clip(pose[:3] + self._period_s * self._twist[:3], box.lower, box.upper)
         pose[3:] = _turned(pose[3:], self._period_s * self._twist[3:])
-        solution = self._kinematics.inverse(
-            pose, reference, self._spec.home, posture_gain=self._effort * self._gain, max_iterations=ITERATIONS
-        )
+        joints, reason = self._reach.step(pose, reference, self._effort)
+        if not reason:
+            self._pose = pose
+            return joints, ""
         # Where the arm cannot go the target does not run away either, so that turning back acts at once.
-        self._pose = pose if solution.reached else self._kinematics.forward(solution.q)
-        return solution.q, solution.reason
+        if not self._reach.comes_nearer(pose, joints, reference):
+            return reference, reason
+        self._pose = self._kinematics.forward(joints)
+        return joints, reason
 
 
 def _turned(quaternion: FloatArray, rotation: FloatArray) -> FloatArray:
