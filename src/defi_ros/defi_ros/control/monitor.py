@@ -12,6 +12,8 @@ from defi_models.contract import FloatArray, RobotSpec
 RELATIVE_SLACK = 1e-3
 # Between the places that the safety filter looks at, the tip may stick out of the box by this much; 0.1 mm were seen.
 BOX_SLACK_M = 1e-3
+# An arm that began outside may be twice as far, but no more than this further, until it has come in by as much.
+WAY_BACK_M = 0.02
 
 
 class LimitMonitor:
@@ -30,6 +32,7 @@ class LimitMonitor:
         self._workspace = spec.workspace
         self._recent: deque[FloatArray] = deque(maxlen=4)
         self._tip: FloatArray | None = None
+        self._began_outside_m = 0.0
         self.violations = 0
         self.last = ""
 
@@ -78,15 +81,16 @@ class LimitMonitor:
         return ""
 
     def _tip_fault(self, tip: FloatArray) -> str:
+        box = self._workspace
+        outside_m = float(np.maximum(box.lower - tip, tip - box.upper).max())
+        if self._tip is None or outside_m < -WAY_BACK_M:
+            self._began_outside_m = max(outside_m, 0.0)
         if self._tip is None:
             return ""
-        box = self._workspace
         speed = float(np.linalg.norm(tip - self._tip)) * self._rate_hz
         if speed > (1 + RELATIVE_SLACK) * box.velocity_m_s:
             return f"tip: {speed:.2f} m/s > {box.velocity_m_s:.2f} m/s"
-        outside_m, before_m = (
-            float(np.maximum(box.lower - place, place - box.upper).max()) for place in (tip, self._tip)
-        )
-        if outside_m > BOX_SLACK_M and outside_m > before_m + 1e-6:
+        began_m = self._began_outside_m
+        if outside_m > BOX_SLACK_M + began_m + min(began_m, WAY_BACK_M):
             return f"tip: {outside_m * 1e3:.0f} mm outside the workspace and going further"
         return ""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
 from defi_models.contract import FloatArray, RobotSpec
 from defi_ros.control.kinematics import Kinematics
@@ -32,19 +31,22 @@ class Reach:
         self._rate_hz = control.rate_hz
         self._gain = 1.0 - math.exp(-control.posture_gain_hz / control.rate_hz)
 
-    def step(self, pose: npt.ArrayLike, reference: FloatArray, effort: float = 1.0) -> tuple[FloatArray, str]:
+    def step(
+        self, pose: FloatArray, reference: FloatArray, effort: float = 1.0, *, stays: bool = False
+    ) -> tuple[FloatArray, str]:
         """The joints one period further towards a pose, and why they fall short of it; "" when they do not.
-
-        Where a pose is out of reach they lead to the nearest that is not.
 
         Args:
             pose: Wanted pose of the tool centre point, shape (7,).
             reference: Where the joints should be now, shape (joints,) [rad].
             effort: Part of the pull to the posture of the robot file that acts, 0..1.
+            stays: Where a pose is out of reach, whether the joints stay rather than lead to the nearest that is not.
         """
         solution = self._kinematics.inverse(
             pose, reference, self._posture, posture_gain=effort * self._gain, max_iterations=ITERATIONS
         )
+        if stays and not solution.reached and not self._comes_nearer(pose, solution.q, reference):
+            return reference, solution.reason
         step = solution.q - reference
         excess = np.abs(step) / self._most
         worst = int(np.argmax(excess))
@@ -56,8 +58,8 @@ class Reach:
         )
         return reference + step / excess[worst], reason
 
-    def comes_nearer(self, pose: FloatArray, joints: FloatArray, reference: FloatArray) -> bool:
-        """Whether a step from `reference` to `joints` leads the tool to a pose, and not aside of it for want of reach."""
+    def _comes_nearer(self, pose: FloatArray, joints: FloatArray, reference: FloatArray) -> bool:
+        """Whether the way from `reference` to `joints` leads the tool to a pose, and not aside of it for want of reach."""
         was, now = self._kinematics.forward(reference), self._kinematics.forward(joints)
         return _apart(pose, was) - _apart(pose, now) > NEARER * _apart(was, now)
 

@@ -29,6 +29,9 @@ TIP_MARGIN = 0.97
 REACHED_RAD = 1e-4
 # Outside the box by less than this is arithmetic, not motion.
 BOX_SLACK_M = 1e-4
+# An arm that stands outside, as one that was moved by hand, may go so much further on its way back: its joints do not set
+# out together, and the tip could not move at all otherwise. The nearer it may come to rest, the less.
+WAY_BACK_M = 0.02
 # Parts of the way from braking to the wanted motion that are tried for the tip's sake, boldest first.
 MIXTURES = (0.8, 0.5, 0.2)
 # Places on the way to rest that are looked at: this far apart in time, but no more than so many.
@@ -98,6 +101,7 @@ class SafetyFilter:
         start = np.clip(np.asarray(positions, dtype=np.float64), self._limits.lower, self._limits.upper)
         self._state = JointState.at_rest(start)
         self._tip = self._tip_at(start)
+        self._least_outside_m = self._way_outside_m = max(self._outside_m(self._tip), 0.0)
         self._forget_references()
 
     def rest(self, reason: str = "", verdict: Verdict = Verdict.HELD) -> SafeCommand:
@@ -170,6 +174,7 @@ class SafetyFilter:
             proposed = self._kept_in_limits(wanted.choose(fits, self._catching_up(wanted)))
             brakes = motion.brakes(proposed)
         proposed, tip_reason = self._kept_in_workspace(proposed, brakes)
+        self._least_outside_m = min(self._least_outside_m, self._way_outside_m)
         late = np.abs(proposed.p - reference)
         reason = reason or tip_reason
         if not reason and late.max() > REACHED_RAD:
@@ -266,9 +271,11 @@ class SafetyFilter:
             speed = max(map(math.dist, places, places[1:])) / (stop_s / looks)
             if speed > limit:
                 return f"tip: {speed:.2f} m/s while braking, limit {self._spec.workspace.velocity_m_s:.2f} m/s"
-        outside_m = max(map(self._outside_m, places))
-        if outside_m > max(self._outside_m(self._tip), BOX_SLACK_M):
+        outside_m = max(*map(self._outside_m, places), 0.0)
+        least_m = self._least_outside_m
+        if outside_m > max(least_m + min(least_m, WAY_BACK_M), BOX_SLACK_M):
             return f"tip could not stop inside the workspace: {outside_m * 1e3:.0f} mm beyond it"
+        self._way_outside_m = outside_m
         return ""
 
     def _why_late(self, reference: FloatArray, late: FloatArray) -> str:

@@ -81,14 +81,9 @@ class TeleopTarget:
         pose, box = self._pose.copy(), self._spec.workspace
         pose[:3] = np.clip(pose[:3] + self._period_s * self._twist[:3], box.lower, box.upper)
         pose[3:] = _turned(pose[3:], self._period_s * self._twist[3:])
-        joints, reason = self._reach.step(pose, reference, self._effort)
-        if not reason:
-            self._pose = pose
-            return joints, ""
+        joints, reason = self._reach.step(pose, reference, self._effort, stays=True)
         # Where the arm cannot go the target does not run away either, so that turning back acts at once.
-        if not self._reach.comes_nearer(pose, joints, reference):
-            return reference, reason
-        self._pose = self._kinematics.forward(joints)
+        self._pose = self._kinematics.forward(joints) if reason else pose
         return joints, reason
 
 
