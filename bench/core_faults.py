@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
+from fault import Fault, Result, judge
 
 from defi_models.contract import NS_PER_S
-from defi_ros.control.arm import ArmCommand, ArmCore
+from defi_ros.control.arm import ArmCore
+from defi_ros.control.command import ArmCommand
 from defi_ros.control.kinematics import Kinematics
+from defi_ros.control.monitor import LimitMonitor
 from defi_ros.control.safety import SafetyFilter
 from defi_ros.control.teleop import TeleopInput
 from defi_ros.robot import load_robot
@@ -65,40 +67,48 @@ CASES: tuple[tuple[str, Callable[[Played], None], str], ...] = (
 )
 
 
-def core_results(only: str, result: Any) -> list[Any]:
-    """What the core makes of each case whose name matches; `result` is the type of a row."""
-    rows = []
-    for name, inject, wanted in CASES:
-        if not re.search(only, name):
-            continue
-        arm = Played()
-        inject(arm)
-        rest_s, command = None, arm.tick(held=False)
-        for tick in range(400):
-            command = arm.run(0.0, held=False)
-            if command.at_rest:
-                rest_s = tick * arm.period_ns / NS_PER_S
-                break
-        reason = command.reason
-        good = rest_s is not None and re.search(wanted, reason) is not None and not arm.core.limit_violations
-        rows.append(result(name, "core", "person", "came to rest", rest_s, reason, "", arm.core.limit_violations, good))
-    return rows + ([_targets(result)] if re.search(only, "targets that are not finite") else [])
+NOT_FINITE = Fault("targets that are not finite", "policy", lambda _: None, "not finite")
 
 
-def _targets(result: Any) -> Any:
+def names() -> list[str]:
+    """Every fault that is played here."""
+    return [name for name, _, _ in CASES] + [NOT_FINITE.name]
+
+
+def play(only: str) -> list[Result]:
+    """What the core makes of each fault whose name matches."""
+    results = [_clock(*case) for case in CASES if re.search(only, case[0])]
+    return results + ([_targets()] if re.search(only, NOT_FINITE.name) else [])
+
+
+def _clock(name: str, inject: Callable[[Played], None], wanted: str) -> Result:
+    arm = Played()
+    inject(arm)
+    rest_s, command = None, arm.tick(held=False)
+    for tick in range(400):
+        command = arm.run(0.0, held=False)
+        if command.at_rest:
+            rest_s = tick * arm.period_ns / NS_PER_S
+            break
+    fault = Fault(name, "person", lambda _: None, wanted)
+    return judge(fault, "core", rest_s, command.reason, "", arm.core.limit_violations)
+
+
+def _targets() -> Result:
     robot = load_robot("franka")
     kinematics = Kinematics(robot_description(), ARM_JOINTS, TIP_FRAME, robot.spec.limits)
-    safety = SafetyFilter(robot.spec, kinematics, robot.control.rate_hz)
+    safety, monitor = (
+        SafetyFilter(robot.spec, kinematics, robot.control.rate_hz),
+        LimitMonitor(robot.spec, robot.control.rate_hz),
+    )
     goal = np.array(robot.spec.home)
+    monitor.check(goal.copy(), kinematics.tip(goal))
     goal[0] += 1.0
-    for _ in range(60):
-        safety.step(goal)
     rest_s, reason = None, ""
-    for tick in range(400):
-        command = safety.step(np.full(7, np.nan))
-        reason = command.reason
-        if not command.velocities.any():
-            rest_s = tick / robot.control.rate_hz
+    for tick in range(460):
+        command = safety.step(goal if tick < 60 else np.full(7, np.nan))
+        monitor.check(command.positions, kinematics.tip(command.positions))
+        if tick >= 60 and not command.velocities.any():
+            rest_s, reason = (tick - 60) / robot.control.rate_hz, command.reason
             break
-    good = rest_s is not None and "not finite" in reason
-    return result("targets that are not finite", "core", "policy", "came to rest", rest_s, reason, "", 0, good)
+    return judge(NOT_FINITE, "core", rest_s, reason, "", monitor.violations)
