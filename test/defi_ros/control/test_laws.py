@@ -46,7 +46,9 @@ targets = st.one_of(
     st.tuples(st.just("rest"), st.none()),
 )
 # (what is asked for, for how many periods)
-programs = st.lists(st.tuples(targets, st.integers(1, 4 if WHOLE else 12)), min_size=4, max_size=40 if WHOLE else 16)
+starts = st.one_of(st.none(), st.integers(0, 2**32 - 1))  # home, or any posture, most of them outside the workspace
+least, most, periods = (30, 40, 4) if WHOLE else (4, 16, 12)
+programs = st.lists(st.tuples(targets, st.integers(1, periods)), min_size=least, max_size=most)
 
 
 def share(quick: int, whole: int) -> settings:
@@ -78,12 +80,15 @@ def safety(spec, kinematics):
     return SafetyFilter(spec, kinematics, RATE_HZ)
 
 
-@share(40, 13000)
-@given(program=programs)
-def test_no_command_ever_leaves_a_limit_and_an_empty_queue_always_reaches_rest(spec, kinematics, safety, program):
-    safety.reset(spec.home)
+@share(40, 3300)
+@given(start=starts, program=programs)
+def test_no_command_ever_leaves_a_limit_and_an_empty_queue_always_reaches_rest(
+    spec, kinematics, safety, start, program
+):
+    began = spec.home if start is None else meant(spec, safety.state, "anywhere", start)
+    safety.reset(began)
     monitor = LimitMonitor(spec, RATE_HZ)
-    monitor.check(spec.home, kinematics.forward(spec.home)[:3])
+    monitor.check(began, kinematics.tip(began))
     for kind, command in play(spec, safety, program):
         fault = monitor.check(command.positions, kinematics.forward(command.positions)[:3])
         assert not fault, f"after {kind}: {fault}"
