@@ -28,6 +28,8 @@ SHARES_PLACE_OF = {
     "defi_models.config": "checkpoint",
     "defi_models.published": "checkpoint",
     "defi_models.words": "checkpoint",
+    "defi_models.files": "checkpoint",
+    "defi_models.options": "checkpoint",
     "defi_models.sampling": "checkpoint",
     "defi_models.cli": "evaluation",
     "defi_models.inventory": "evaluation",

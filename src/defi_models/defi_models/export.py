@@ -24,6 +24,7 @@ import numpy as np
 from defi_models.checkpoint import FORWARD, INVERSE, Checkpoint
 from defi_models.config import SvdConfig
 from defi_models.contract import DefiError
+from defi_models.files import check_place, write_json
 from defi_models.inference import graphs
 from defi_models.inference.load import resolve
 
@@ -71,6 +72,7 @@ class Export:
             CheckpointError: there is no such policy.
             ExportError: torch and onnxruntime do not agree; the graphs are not kept.
         """
+        check_place("--json", args.json)
         checkpoint = resolve(args.policy)
         if args.if_needed and graphs.why_not_exported(checkpoint) is None:
             return 0
@@ -81,8 +83,7 @@ class Export:
             row = report[name]
             sys.stdout.write(f"{name:<18} torch {row['torch']:.1f}  onnxruntime {row['onnx']:.1f}  (p50, one thread)\n")
         sys.stdout.write(f"largest difference of normalised actions: {report['action_difference']:.1e}\n")
-        if args.json:
-            args.json.write_text(json.dumps(report, indent=1) + "\n")
+        write_json(args.json, report)
         return 0
 
 
@@ -101,6 +102,10 @@ def export(checkpoint: Checkpoint) -> dict[str, Any]:
             "run this policy with `policy.backend: torch` or `compiled`"
         )
     started = time.monotonic()
+    if not os.access(checkpoint.folder, os.W_OK):
+        raise ExportError(
+            f"{checkpoint.folder}: cannot be written, and graphs lie beside their weights; copy the folder and export the copy"
+        )
     made = Path(tempfile.mkdtemp(prefix=".onnx-", dir=checkpoint.folder))
     try:
         report: dict[str, Any] = {"format": graphs.FORMAT, "fingerprint": checkpoint.fingerprint, "networks": {}}
@@ -116,15 +121,18 @@ def export(checkpoint: Checkpoint) -> dict[str, Any]:
         os.rename(made, place)
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    report |= parity(checkpoint)
-    if report["action_difference"] > LARGEST_DIFFERENCE:
+    try:
+        report |= parity(checkpoint)
+        if not report["action_difference"] <= LARGEST_DIFFERENCE:
+            raise ExportError(
+                f"{checkpoint.folder}: actions of torch and onnxruntime differ by {report['action_difference']:.1e}, "
+                f"expected at most {LARGEST_DIFFERENCE:g}; the graphs were removed, torch still runs it"
+            )
+        report["seconds"] = round(time.monotonic() - started, 1)
+        write_json(place / graphs.MANIFEST, report)
+    except BaseException:
         shutil.rmtree(place)
-        raise ExportError(
-            f"{checkpoint.folder}: actions of torch and onnxruntime differ by {report['action_difference']:.1e}, "
-            f"expected at most {LARGEST_DIFFERENCE:g}; the graphs were removed, torch still runs it"
-        )
-    report["seconds"] = round(time.monotonic() - started, 1)
-    (place / graphs.MANIFEST).write_text(json.dumps(report, indent=1) + "\n")
+        raise
     return report
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from defi_models.checkpoint import FORWARD, INVERSE, Checkpoint
 from defi_models.config import DefiConfig
 from defi_models.contract import CheckpointError, ConfigError
+from defi_models.files import check_place, write_json
 from defi_models.inference.load import resolve
 from defi_models.training.presets import PRESETS, preset
 
@@ -35,11 +35,11 @@ class Inspect:
             ConfigError: there is neither such a checkpoint nor such a preset.
             CheckpointError: the checkpoint is damaged.
         """
+        check_place("--json", args.json)
         report = describe(args.model)
         for line in lines(report):
             sys.stdout.write(line + "\n")
-        if args.json:
-            args.json.write_text(json.dumps(report, indent=1) + "\n")
+        write_json(args.json, report)
         return 0
 
 

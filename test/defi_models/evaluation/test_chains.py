@@ -1,10 +1,13 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import pytest
+from tiny import tiny_checkpoint, tiny_config
 
 from defi_models.cli import main
+from defi_models.config import DefiConfig
 from defi_models.contract import ActionChunk, ConfigError, Imagination, Proprioception
 from defi_models.evaluation.chains import Benchmark, run_chain
 from defi_models.evaluation.rollout import Rollout, Timing
@@ -97,6 +100,23 @@ def test_the_command_writes_the_score(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (score["chains"], score["seed"], score["split"]) == (2, 5, "test")
     assert set(score["success"]) == {"1", "2", "3", "4", "5"}
     assert f"average length {score['average_length']:.3f} of 5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("backend", "config", "message"),
+    [
+        ("onnx", tiny_config(), "has no onnx/export.json"),
+        ("torch", replace(tiny_config(), cameras=("front",)), r"looks through ['front'], but the simulated table has"),
+        ("torch", replace(tiny_config(), step_ns=33_333_333), "step: got 33333333 ns, expected a multiple"),
+    ],
+)
+def test_a_policy_that_cannot_be_judged_ends_the_command_with_its_reason(
+    backend: str, config: DefiConfig, message: str, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    """A pool whose initializer failed began it again, for ever."""
+    folder = tiny_checkpoint(tmp_path / "policy", config=config).folder
+    assert main(["eval", "chains", "--policy", str(folder), "--backend", backend, "--chains", "1", "--jobs", "1"]) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 import argparse
+from dataclasses import replace
 
 import pytest
 
 from defi_models.contract import ConfigError
-from defi_models.evaluation.rollout import Timing, add_timing_arguments, attempt, timing_of
-from defi_models.inference.scripted_policy import ScriptedPolicy
+from defi_models.evaluation.rollout import Attempt, Timing, add_timing_arguments, attempt, check_serves, timing_of
+from defi_models.evaluation.tasks import score
+from defi_models.inference.scripted_policy import SCRIPTED_SPEC, ScriptedPolicy
 from defi_sim.world import World
 
 
@@ -20,6 +22,20 @@ def test_an_attempt_that_is_given_too_little_time_fails():
     with World(cameras=()) as world:
         lost = attempt(world, ScriptedPolicy(), "turn_on_led", 4, Timing(timeout_s=0.5))
     assert (lost.success, lost.duration_s) == (False, 0.5)
+
+
+def test_a_policy_of_another_arm_is_refused_with_both():
+    with pytest.raises(ConfigError, match="got one for arm 'ur5e', but the simulated arm is a 'franka_panda'"):
+        check_serves(replace(SCRIPTED_SPEC, arm="ur5e"))
+    check_serves(replace(SCRIPTED_SPEC, arm="any"))
+
+
+def test_what_is_written_of_attempts_states_seed_number_and_interval():
+    attempts = [Attempt("turn_on_led", 7 + number, number > 0, 2.0) for number in range(4)]
+    found = score(attempts, "nano", "test", 7)
+    assert (found["seed"], found["episodes"], found["success"]) == (7, 4, 0.75)
+    low, high = found["interval_95"]
+    assert 0 < low < 0.75 < high < 1
 
 
 def test_timing_is_read_from_a_command_line_and_negative_times_are_refused():

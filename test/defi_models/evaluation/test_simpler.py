@@ -1,4 +1,7 @@
 from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,6 +75,65 @@ def test_a_change_of_the_gripper_is_repeated_for_15_steps():
 
 def test_the_robot_stands_turned_by_half_a_turn():
     assert standing_quaternion(0.0) == pytest.approx((0, 0, 0, 1))
+
+
+class Robot:
+    """What SimplerEnv builds, as far as it is asked; remembers what it was told."""
+
+    def __init__(self, name: str, **options: Any) -> None:
+        arm = SimpleNamespace(
+            ee_pose_at_base=SimpleNamespace(p=np.zeros(3), q=np.array([1.0, 0, 0, 0])), qpos=np.zeros(7)
+        )
+        controllers = {"arm": arm, "gripper": SimpleNamespace(qpos=np.array([1.31, 1.31]))}
+        agent = SimpleNamespace(controller=SimpleNamespace(controllers=controllers))
+        self.name, self.options, self.agent, self.actions = name, options, agent, []
+        self.unwrapped = self
+
+    def reset(self, options: dict[str, Any]) -> tuple[Any, Any]:
+        self.started = options
+        return self._seen(), {}
+
+    def step(self, action: np.ndarray) -> tuple[Any, ...]:
+        self.actions.append(action)
+        return self._seen(), 0.0, len(self.actions) == 1, len(self.actions) == 2, {}
+
+    def _seen(self) -> Any:
+        return {"image": {"overhead_camera": {"rgb": np.full((4, 5, 3), 7, np.uint8)}}}
+
+    def close(self) -> None:
+        pass
+
+
+def test_an_episode_is_built_and_driven_as_the_scripts_of_the_benchmark_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    made: list[Robot] = []
+
+    def make(name: str, **options: Any) -> Robot:
+        made.append(Robot(name, **options))
+        return made[-1]
+
+    module = SimpleNamespace(make=make, __file__=str(tmp_path / "repository" / "package" / "__init__.py"))
+    monkeypatch.setattr("defi_models.evaluation.simpler.needed", lambda *_: module)
+    setting = settings("visual_matching")[0]
+    simulator = Simpler(setting, accumulates=False)
+    simulator.reset(episodes(setting)[1])
+    options = made[0].options
+    assert (options["control_freq"], options["sim_freq"], options["max_episode_steps"]) == (3, 513, 80)
+    photograph = tmp_path / "repository" / "data" / "real_inpainting" / "google_coke_can_real_eval_1.png"
+    assert options["rgb_overlay_path"] == str(photograph)
+    assert options["lr_switch"] is True
+    np.testing.assert_allclose(made[0].started["robot_init_options"]["init_xy"], (0.35, 0.20))
+    np.testing.assert_allclose(made[0].started["obj_init_options"]["init_xy"], (-0.35, 0.09))
+    assert simulator.images()["static"].shape == (4, 5, 3)
+    assert simulator.proprioception(0).gripper == 0.0  # both fingers at 1.31 rad are closed
+    target = np.array([0.1, 0, 0, 0, 0, 0, 1.0])
+    simulator.step(target, 1.0, target)
+    np.testing.assert_allclose(made[0].actions[0], [0.1, 0, 0, 0, 0, 0, 0])
+    assert (simulator.success, simulator.over) == (True, False)
+    simulator.step(target, 0.0, target)  # closes; and success is that of the last step alone
+    assert made[0].actions[1][6] == 1.0
+    assert (simulator.success, simulator.over) == (False, True)
 
 
 def test_without_simpler_the_message_says_what_to_install():

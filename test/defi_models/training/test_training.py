@@ -150,6 +150,55 @@ def test_stages_of_a_run_may_have_other_data(tmp_path: Path) -> None:
     assert load_policy(str(tmp_path / "run" / "checkpoint")).spec.name == "tiny"
 
 
+def test_latents_and_features_are_made_again_when_what_they_are_made_of_changes(tmp_path: Path) -> None:
+    """A stage trained again left those of the weights before it, and nobody was told."""
+    data, out = tiny_episodes(tmp_path / "data"), tmp_path / "run"
+    frames = open_frames(data, CAMERAS, 32)
+
+    def train(seed: int, *stages: str) -> tuple[bytes, bytes]:
+        for stage in stages:
+            STAGE_FUNCTIONS[stage](Run(TINY, frames, out, seed, "franka_panda", lambda _: None))
+        return (out / "latents.npy").read_bytes(), (out / "features.npy").read_bytes()
+
+    first = train(0, *STAGES)
+    kept = [(out / name).stat().st_mtime_ns for name in ("latents.npy", "features.npy")]
+    assert train(0, "policy") == first
+    assert [(out / name).stat().st_mtime_ns for name in ("latents.npy", "features.npy")] == kept
+    other_windows = train(1, "policy")
+    assert other_windows[0] == first[0]
+    assert other_windows[1] != first[1]
+    again = train(1, "autoencoder", "gfdm", "policy")
+    assert again[0] != first[0]
+    assert again[1] != other_windows[1]
+
+
+def test_images_are_packed_again_when_other_cameras_or_clips_are_meant(tmp_path: Path) -> None:
+    """The camera of the first call stayed that of every later one."""
+    data = tiny_episodes(tmp_path / "data", cameras=("static", "wrist", "front"))
+    first = np.array(open_frames(data, CAMERAS, 32).pixels)
+    swapped = open_frames(data, CAMERAS, 32, renamed={"front": "static", "static": "unused"})
+    assert not np.array_equal(swapped.pixels[:, 0], first[:, 0])
+    np.testing.assert_array_equal(swapped.pixels[:, 1], first[:, 1])
+    turned = open_frames(data, ("wrist", "static"), 32)
+    assert turned.cameras == ("wrist", "static")
+    np.testing.assert_array_equal(turned.pixels[:, 0], first[:, 1])
+    (data / "episode_000000.npz").rename(data / "episode_000009.npz")  # as many clips, in another order
+    np.testing.assert_array_equal(open_frames(data, CAMERAS, 32).pixels[-12:], first[:12])
+
+
+def test_arrays_packed_by_an_older_version_are_read_as_they_are(tmp_path: Path) -> None:
+    data = tiny_episodes(tmp_path / "data")
+    open_frames(data, CAMERAS, 32)
+    meta = data / "packed_32" / "frames.json"
+    older = {
+        key: value for key, value in json.loads(meta.read_text()).items() if key not in {"clips", "wanted", "renamed"}
+    }
+    meta.write_text(json.dumps(older))
+    made = (data / "packed_32" / "pixels.npy").stat().st_ino
+    open_frames(data, CAMERAS, 32)
+    assert (data / "packed_32" / "pixels.npy").stat().st_ino == made
+
+
 def test_frozen_part_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path) -> None:
     wrong = replace(TINY, frozen={"autoencoder": ("autoencoder.decoderr",)})
     with pytest.raises(
@@ -232,6 +281,10 @@ def test_stage_of_another_preset_is_refused_by_the_next(tmp_path: Path) -> None:
         (["gfdm", "--data", "d", "--preset", "nanno"], "Did you mean 'nano'"),
         (["all", "--data", "d", "--steps", "3"], "--steps: got 3 for 'all', expected a number of steps for one stage"),
         (["gfdm", "--data", "d"], "d: got no such folder"),
+        (["gfdm", "--data", "d", "--processes", "0"], "--processes: got 0, expected at least 1"),
+        (["gfdm", "--data", "d", "--accumulate", "-1"], "--accumulate: got -1, expected at least 0"),
+        (["gfdm", "--data", "d", "--seed", "-1"], "--seed: got -1, expected at least 0"),
+        (["gfdm", "--data", "d", "--max-damaged", "5"], "--max-damaged: got 5.0, expected a share in 0..1"),
     ],
 )
 def test_bad_arguments_are_refused_in_one_line_and_leave_nothing(
@@ -323,6 +376,15 @@ def test_state_of_another_model_is_refused_with_the_first_difference(
         TrainingError, match=r"belongs to another model: 6 weights differ, the first is weight\.0\.bias"
     ):
         fit(other, lambda _: (other.weight.sum(), {}), SCHEDULE, tmp_path / "run", seed=0)
+
+
+def test_state_of_a_run_with_another_seed_is_refused_with_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KilledError):
+        run_fit(tmp_path, 4, monkeypatch)
+    state = load_file(str(tmp_path / "run.state"))
+    save_file(state, str(tmp_path / "run.state"), metadata={"step": "4", "seed": "7"})
+    with pytest.raises(TrainingError, match=r"belongs to a run with seed 7, got \d+; give that, or delete it"):
+        run_fit(tmp_path, None, monkeypatch)
 
 
 def test_half_written_state_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from defi_models.contract import NS_PER_S, ConfigError
 from defi_models.datasets.inspecting import INSPECTING, add_encode, add_info
+from defi_models.options import check_at_least
 
 PROGRESS_S = 10.0  # between lines of progress
 
@@ -62,9 +63,8 @@ class Data:
         """
         if args.kind in INSPECTING:
             return INSPECTING[args.kind](args)
-        for name in ("episodes", "jobs", "rate_hz"):
-            if getattr(args, name) < 1:
-                raise ConfigError(f"--{name.replace('_', '-')}: got {getattr(args, name)}, expected at least 1")
+        check_at_least(1, args, "episodes", "jobs", "rate_hz")
+        check_at_least(0, args, "seed")
         progress = Progress()
         done, failed = _simulated(args, progress) if args.kind == "sim" else _metaworld(args, progress)
         sys.stdout.write(f"{done} demonstrations in {args.out}; {failed} failed\n")
@@ -94,8 +94,7 @@ def _simulated(args: argparse.Namespace, progress: Progress) -> tuple[int, int]:
     from defi_sim.tasks import TASKS, chosen_tasks
 
     chosen = {task.name for task in chosen_tasks(args.tasks)}
-    if args.in_a_row < 1:
-        raise ConfigError(f"--in-a-row: got {args.in_a_row}, expected at least 1")
+    check_at_least(1, args, "in_a_row")
     options: dict[str, Any] = {name: getattr(args, name) for name in ("seed", "jobs", "rate_hz", "noise_m")}
     options["progress"] = progress
     if args.in_a_row > 1:

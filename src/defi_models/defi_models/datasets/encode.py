@@ -23,6 +23,7 @@ from defi_models.datasets.damage import check_damage
 from defi_models.datasets.episodes import Clip, DatasetError
 from defi_models.datasets.latents import FORMAT, MANIFEST, LoadedAutoencoder, load_autoencoder
 from defi_models.datasets.sources import open_source
+from defi_models.files import write_text
 from defi_models.transforms import ImageTransform
 
 PLAN = "plan.json"
@@ -153,7 +154,7 @@ def encode(
         "damaged": damaged,
         "shards": {plan.shard(n).name: plan.shard(n).stat().st_size for n in range(plan.shards)},
     }
-    _write_json(plan.out / MANIFEST, about)
+    write_text(plan.out / MANIFEST, json.dumps(about))
     return plan.out / MANIFEST
 
 
@@ -185,7 +186,7 @@ def write_shard(plan: Plan, number: int) -> dict[str, Any]:
         described[key]["offset"] = offset
     result = {"clips": list(described.values()), "damaged": damaged}
     part.replace(path)
-    _write_json(path.with_suffix(".json"), result)
+    write_text(path.with_suffix(".json"), json.dumps(result))
     return result
 
 
@@ -232,18 +233,12 @@ def _check_begun(plan: Plan) -> None:
     path = plan.out / PLAN
     begun = json.loads(path.read_text())["key"] if path.is_file() else None
     if begun is None:
-        _write_json(path, {"key": plan.key, "data": str(plan.data), "model": str(plan.model)})
+        write_text(path, json.dumps({"key": plan.key, "data": str(plan.data), "model": str(plan.model)}))
     elif begun != plan.key:
         raise DatasetError(
             f"{plan.out}: got shards of other clips, of another autoencoder or with other options, expected to go on "
             "with the same; give another --out, or delete the folder"
         )
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(values))
-    part.replace(path)
 
 
 def _on_processes(plan: Plan, todo: Iterable[int], jobs: int) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from defi_models.contract import ConfigError
+from defi_models.options import check_at_least
 
 
 def add_info(kinds: argparse._SubParsersAction) -> None:
@@ -75,8 +76,7 @@ def run_encode(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: a number is out of range.
     """
-    if args.jobs < 1 or args.clips_per_shard < 1:
-        raise ConfigError(f"--jobs, --clips-per-shard: got {args.jobs}, {args.clips_per_shard}, expected at least 1")
+    check_at_least(1, args, "jobs", "clips_per_shard")
     from defi_models.datasets.encode import encode, plan_of
 
     plan = plan_of(args.data, args.model, args.out, args.clips_per_shard, cameras_of(args.camera))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from defi_models.datasets.episodes import Episode, save_episode
+from defi_models.files import write_text
 from defi_sim.demonstrations import Demonstration, demonstrate
 from defi_sim.play import play
 from defi_sim.tasks import TASKS
@@ -70,7 +71,7 @@ def collect(
     ]
     todo = [job for job in wanted if not job.path.exists()]
     done, failed = len(wanted) - len(todo), 0
-    with multiprocessing.get_context("spawn").Pool(jobs, _open_world) as pool:
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
         for success in pool.imap_unordered(_make, todo, chunksize=4):
             done, failed = done + success, failed + (not success)
             progress(done, failed, episodes)
@@ -139,7 +140,7 @@ def collect_plays(
     wanted = [Play(first_tasks[i % len(first_tasks)], seed + i, segments, out, rate_hz, noise_m) for i in range(plays)]
     todo = [one for one in wanted if not one.record.exists()]
     outcomes = [success for one in wanted if one.record.exists() for success in _recorded(one)]
-    with multiprocessing.get_context("spawn").Pool(jobs, _open_world) as pool:
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
         for fresh in pool.imap_unordered(_make_play, todo):
             outcomes += fresh
             progress(sum(outcomes), len(outcomes) - sum(outcomes), plays * segments)
@@ -150,36 +151,31 @@ def _recorded(made: Play) -> list[bool]:
     return [bool(segment["success"]) for segment in json.loads(made.record.read_text())["segments"]]
 
 
-_world: World | None = None  # one a worker process: opening one takes longer than a demonstration
-
-
-def _open_world() -> None:
-    global _world  # noqa: PLW0603  set once, by the pool's initializer
-    _world = World()
+@cache
+def _world() -> World:
+    """One a worker process: opening one takes longer than a demonstration."""
+    return World()
 
 
 def _make(job: Job) -> bool:
-    assert _world is not None, "the pool's initializer opens it"
-    _world.reset(job.seed, task=job.task)
+    world = _world()
+    world.reset(job.seed, task=job.task)
     rng = np.random.default_rng(job.seed)
-    demo = demonstrate(_world, TASKS[job.task], rng, rate_hz=job.rate_hz, noise_m=job.noise_m)
+    demo = demonstrate(world, TASKS[job.task], rng, rate_hz=job.rate_hz, noise_m=job.noise_m)
     if demo.success:
         save_episode(episode_of(demo), job.path)
     return bool(demo.success)
 
 
 def _make_play(job: Play) -> list[bool]:
-    assert _world is not None, "the pool's initializer opens it"
     segments = []
-    for segment in play(_world, job.seed, job.segments, job.first_task, rate_hz=job.rate_hz, noise_m=job.noise_m):
+    for segment in play(_world(), job.seed, job.segments, job.first_task, rate_hz=job.rate_hz, noise_m=job.noise_m):
         if segment.demonstration.success:
             save_episode(episode_of(segment.demonstration), job.episode(segment.index))
         segments.append(
             {"task": segment.task, "after_reset": segment.first, "success": bool(segment.demonstration.success)}
         )
-    half_written = job.record.with_suffix(".part")
-    half_written.write_text(json.dumps({"seed": job.seed, "segments": segments}))
-    os.replace(half_written, job.record)
+    write_text(job.record, json.dumps({"seed": job.seed, "segments": segments}))
     return _recorded(job)
 
 

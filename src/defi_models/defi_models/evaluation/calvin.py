@@ -7,7 +7,6 @@ Protocol and scales from github.com/mees/calvin and mees/calvin_env: 30 steps a 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 import time
@@ -32,7 +31,9 @@ from defi_models.evaluation.calvin_chains import (
 )
 from defi_models.evaluation.environment import Images, check_policy, follow
 from defi_models.evaluation.score import ChainRun, ChainScore, print_score
+from defi_models.files import check_place, write_json
 from defi_models.inference.load import SCRIPTED, load_policy, read_spec, resolve
+from defi_models.options import check_at_least
 from defi_sim.optional import needed
 
 STEPS_PER_TASK = 360
@@ -193,8 +194,10 @@ class CalvinEvaluation:
 
         Raises:
             CheckpointError: there is no such policy.
-            ConfigError: CALVIN is not installed, or the policy does not fit it.
+            ConfigError: CALVIN is not installed, the policy does not fit it, or a number is out of range.
         """
+        check_at_least(1, args, "chains", "steps", "horizon")
+        check_place("--json", args.json)
         check_policy(read_spec(args.policy), tuple(CAMERAS), STEP_NS, "CALVIN")
         accumulates = args.policy != SCRIPTED and resolve(args.policy).config.action_encoding == "accumulated_pose"
         table = Calvin(args.dataset, accumulates=accumulates)
@@ -205,8 +208,6 @@ class CalvinEvaluation:
             score = ChainScore(runs)
             sys.stdout.write(f"chain {index}: {runs[-1].length}/5; average {score.average_length:.3f} of {len(runs)}\n")
             sys.stdout.flush()
-            if args.json:
-                facts = {"policy": args.policy, "steps_per_task": args.steps}
-                args.json.write_text(json.dumps(score.to_mapping(0) | facts, indent=1))
+            write_json(args.json, score.to_mapping(0) | {"policy": args.policy, "steps_per_task": args.steps})
         print_score(ChainScore(runs), {"policy": args.policy, "steps a task": str(args.steps), "seed": "0 (CALVIN's)"})
         return 0

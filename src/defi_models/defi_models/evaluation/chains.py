@@ -7,19 +7,21 @@ every step, the chain ends at its first failure, nothing is reset between its ta
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 
-from defi_models.contract import NS_PER_S, ConfigError, Policy
+from defi_models.contract import NS_PER_S, Policy
 from defi_models.evaluation.clip import Clip
-from defi_models.evaluation.rollout import Rollout, Timing, add_timing_arguments, timing_of
+from defi_models.evaluation.rollout import Rollout, Timing, add_timing_arguments, check_serves, timing_of
 from defi_models.evaluation.score import ChainRun, ChainScore, print_score
+from defi_models.files import check_place, write_json
 from defi_models.inference.load import BACKENDS, SCRIPTED, load_policy, read_spec
+from defi_models.options import check_at_least
 from defi_sim.chains import Chain, draw_chain
 from defi_sim.style import SPLITS
 from defi_sim.tasks import TASKS, Task
@@ -60,24 +62,21 @@ def run_chains(benchmark: Benchmark, chains: int, jobs: int, progress: Callable[
     """
     runs = []
     context = multiprocessing.get_context("spawn")
-    with context.Pool(min(jobs, chains), _open, (benchmark,)) as pool:
-        for run in pool.imap_unordered(_run_numbered, range(chains)):
+    with context.Pool(min(jobs, chains)) as pool:
+        for run in pool.imap_unordered(partial(_run_numbered, benchmark), range(chains)):
             progress(run)
             runs.append(run)
     return sorted(runs, key=lambda run: run.index)
 
 
-_opened: tuple[Benchmark, World, Policy] | None = None  # one a worker process
+@lru_cache(maxsize=1)
+def _opened(benchmark: Benchmark) -> tuple[World, Policy]:
+    """Opened once a worker process, by its first chain: what goes wrong in a pool's initializer is tried for ever."""
+    return World(), load_policy(benchmark.policy, backend=benchmark.backend, threads=1)
 
 
-def _open(benchmark: Benchmark) -> None:
-    global _opened  # noqa: PLW0603  set once, by the pool's initializer
-    _opened = benchmark, World(), load_policy(benchmark.policy, backend=benchmark.backend, threads=1)
-
-
-def _run_numbered(index: int) -> ChainRun:
-    assert _opened is not None, "the pool's initializer opens it"
-    benchmark, world, policy = _opened
+def _run_numbered(benchmark: Benchmark, index: int) -> ChainRun:
+    world, policy = _opened(benchmark)
     if benchmark.policy == SCRIPTED:  # experts draw as they plan: a chain must not depend on those before it
         policy = load_policy(SCRIPTED)
     return run_chain(world, policy, draw_chain(benchmark.seed, index, benchmark.split), index, benchmark)
@@ -139,10 +138,10 @@ class Chains:
             CheckpointError: there is no such policy.
             ConfigError: a number is out of range.
         """
-        for name in ("chains", "jobs", "steps"):
-            if getattr(args, name) < 1:
-                raise ConfigError(f"--{name}: got {getattr(args, name)}, expected at least 1")
-        read_spec(args.policy)
+        check_at_least(1, args, "chains", "jobs", "steps")
+        check_at_least(0, args, "seed")
+        check_place("--json", args.json)
+        check_serves(read_spec(args.policy))
         benchmark = Benchmark(args.policy, args.seed, args.split, timing_of(args), args.steps, args.video, args.backend)
         began, finished = time.monotonic(), []
 
@@ -157,14 +156,7 @@ class Chains:
 
         score = ChainScore(run_chains(benchmark, args.chains, args.jobs, progress))
         print_score(score, {"policy": args.policy, "seed": str(args.seed), "scenes": args.split})
-        if args.json:
-            facts = {"policy": args.policy, "split": args.split, "steps_per_task": args.steps}
-            args.json.write_text(
-                json.dumps(
-                    score.to_mapping(args.seed)
-                    | facts
-                    | {name: getattr(args, name) for name in ("latency_s", "replan_s", "blending")},
-                    indent=1,
-                )
-            )
+        facts = {"policy": args.policy, "split": args.split, "steps_per_task": args.steps}
+        facts |= {name: getattr(args, name) for name in ("latency_s", "replan_s", "blending")}
+        write_json(args.json, score.to_mapping(args.seed) | facts)
         return 0

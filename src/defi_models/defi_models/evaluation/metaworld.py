@@ -6,7 +6,6 @@ An attempt succeeds when Meta-World says so at any of its 500 steps, as its own 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import sys
 from dataclasses import asdict, dataclass
@@ -17,7 +16,9 @@ import numpy as np
 from defi_models.contract import ConfigError
 from defi_models.evaluation.environment import check_policy, follow
 from defi_models.evaluation.interval import wilson_interval
+from defi_models.files import check_place, write_json
 from defi_models.inference.load import BACKENDS, load_policy, read_spec
+from defi_models.options import check_at_least
 from defi_sim.metaworld import CAMERAS, INSTALL, SENTENCES, STEP_NS, TASKS_A_SEED, MetaWorldTable
 from defi_sim.optional import needed
 
@@ -81,6 +82,9 @@ class MetaWorldEvaluation:
         """
         if not 1 <= args.episodes <= TASKS_A_SEED:
             raise ConfigError(f"--episodes: got {args.episodes}, expected 1..{TASKS_A_SEED}")
+        check_at_least(1, args, "jobs", "horizon")
+        check_at_least(0, args, "seed")
+        check_place("--json", args.json)
         needed("metaworld", "Meta-World", INSTALL)
         if args.policy != EXPERT:
             spec = read_spec(args.policy)
@@ -95,9 +99,7 @@ class MetaWorldEvaluation:
                 f"{name:<26}{sum(successes):>4}/{len(successes):<4} {sum(successes) / len(successes):>6.1%}"
                 f"  [{low:.1%}, {high:.1%}]\n"
             )
-        if args.json:
-            low, high = wilson_interval(sum(every), len(every))
-            report = {"policy": args.policy, "seed": args.seed, "episodes": len(every), "horizon": args.horizon}
-            report |= {"success": sum(every) / len(every), "interval_95": [low, high]}
-            args.json.write_text(json.dumps(report | {"per_task": [asdict(score) for score in scores]}, indent=1))
+        report = {"policy": args.policy, "seed": args.seed, "episodes": len(every), "horizon": args.horizon}
+        report |= {"success": sum(every) / len(every), "interval_95": list(wilson_interval(sum(every), len(every)))}
+        write_json(args.json, report | {"per_task": [asdict(score) for score in scores]})
         return 0

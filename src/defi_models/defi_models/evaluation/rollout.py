@@ -6,13 +6,14 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from defi_models.contract import NS_PER_S, ActionChunk, ConfigError, Observation, Policy, Proprioception
+from defi_models.contract import NS_PER_S, ActionChunk, ConfigError, Observation, Policy, PolicySpec, Proprioception
 from defi_ros.control.arm import ArmCore
 from defi_ros.control.authority import Mode
 from defi_ros.control.kinematics import Kinematics
 from defi_ros.control.promises import Promises
 from defi_ros.robot import RobotFile, load_robot
 from defi_ros.settings import with_values
+from defi_sim.cameras import CAMERAS
 from defi_sim.description import ARM_JOINTS, TIP_FRAME, robot_description
 from defi_sim.tasks import TASKS
 from defi_sim.world import World
@@ -57,6 +58,28 @@ def timing_of(args: argparse.Namespace, timeout_s: float = Timing().timeout_s) -
             f"got --latency-s {args.latency_s} and --replan-s {args.replan_s}, expected 0 or more and more than 0"
         )
     return Timing(args.latency_s, args.replan_s, timeout_s, args.blending)
+
+
+def check_serves(spec: PolicySpec) -> None:
+    """Refuses a policy that the simulated arm cannot carry out.
+
+    Raises:
+        ConfigError: it is for another arm, looks through a camera that is not there, or its step is none of the arm's.
+    """
+    arm = load_robot(ROBOT).spec.arm
+    if spec.arm not in ("any", arm):
+        raise ConfigError(f"policy {spec.name!r}: got one for arm {spec.arm!r}, but the simulated arm is a {arm!r}")
+    missing = sorted(set(spec.cameras) - set(CAMERAS))
+    if missing:
+        raise ConfigError(f"policy {spec.name!r}: looks through {missing}, but the simulated table has {list(CAMERAS)}")
+    _periods(spec.step_ns, round(NS_PER_S / CONTROL_HZ))
+
+
+def _periods(step_ns: int, period_ns: int) -> int:
+    """How many control periods a step is."""
+    if step_ns < period_ns or step_ns % period_ns:
+        raise ConfigError(f"step: got {step_ns} ns, expected a multiple of the control period of {period_ns} ns")
+    return step_ns // period_ns
 
 
 @dataclass(frozen=True)
@@ -165,11 +188,10 @@ class Rollout:
             ConfigError: the step is no multiple of the control period.
         """
         period_ns = self._arm.period_ns
-        if step_ns < period_ns or step_ns % period_ns:
-            raise ConfigError(f"step: got {step_ns} ns, expected a multiple of the control period of {period_ns} ns")
+        periods = _periods(step_ns, period_ns)
         self._coming, next_plan_ns = [], 0
         for step in range(1, steps + 1):
-            for _ in range(step_ns // period_ns):
+            for _ in range(periods):
                 self._tick += 1
                 now_ns = self._tick * period_ns
                 if now_ns >= next_plan_ns:

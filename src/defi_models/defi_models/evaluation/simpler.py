@@ -7,7 +7,6 @@ the base frame, a rotation vector about the base's axes and a relative command o
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from pathlib import Path
@@ -20,10 +19,12 @@ from defi_models.contract import NS_PER_S, FloatArray, Policy, Proprioception
 from defi_models.evaluation.environment import Images, check_policy, follow
 from defi_models.evaluation.interval import wilson_interval
 from defi_models.evaluation.simpler_plan import KINDS, TASKS, Setting, SimplerEpisode, averages, episodes, settings
+from defi_models.files import check_place, write_json
 from defi_models.inference.load import SCRIPTED, load_policy, read_spec, resolve
+from defi_models.options import check_at_least
 from defi_sim.optional import needed
 
-CONTROL_HZ = 3
+CONTROL_HZ, SIMULATION_HZ = 3, 513
 STEP_NS = NS_PER_S // CONTROL_HZ
 CAMERA, THEIR_CAMERA = "static", "overhead_camera"
 CONTROL_MODE = (
@@ -101,7 +102,7 @@ class Simpler:
             setting.environment,
             obs_mode="rgbd",
             robot="google_robot_static",
-            sim_freq=setting.simulation_hz,
+            sim_freq=SIMULATION_HZ,
             control_mode=CONTROL_MODE,
             control_freq=CONTROL_HZ,
             max_episode_steps=setting.max_steps,
@@ -182,6 +183,8 @@ class SimplerEvaluation:
             CheckpointError: there is no such policy.
             ConfigError: SimplerEnv is not installed, or the policy does not fit it.
         """
+        check_at_least(1, args, "horizon")
+        check_place("--json", args.json)
         check_policy(read_spec(args.policy), (CAMERA,), STEP_NS, "SimplerEnv")
         needed("mani_skill2_real2sim", "SimplerEnv", INSTALL)
         accumulates = args.policy != SCRIPTED and resolve(args.policy).config.action_encoding == "accumulated_pose"
@@ -196,10 +199,11 @@ class SimplerEvaluation:
                 _say(setting.name, results[-1][1])
             report[kind] = averages(results)
             report[f"{kind}_episodes"] = {setting.name: successes for setting, successes in results}
-            _say(f"{kind}, all episodes", [success for _, successes in results for success in successes])
+            every = [success for _, successes in results for success in successes]
+            report[f"{kind}_interval_95"] = list(wilson_interval(sum(every), len(every)))
+            _say(f"{kind}, all episodes", every)
             sys.stdout.write("  ".join(f"{name} {share:.1%}" for name, share in report[kind].items()) + "\n")
-            if args.json:
-                args.json.write_text(json.dumps(report, indent=1))
+            write_json(args.json, report)
         return 0
 
 

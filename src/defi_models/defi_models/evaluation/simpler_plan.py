@@ -62,7 +62,6 @@ class Setting:
         options: What the environment is further built with.
         overlay: Photograph laid over the background, without ending; None for none.
         max_steps: Steps of an episode.
-        simulation_hz: Steps of physics a second.
     """
 
     kind: Kind
@@ -73,7 +72,6 @@ class Setting:
     options: Mapping[str, object] = field(default_factory=dict)
     overlay: str | None = None
     max_steps: int = 80
-    simulation_hz: int = 513
 
     @property
     def name(self) -> str:
@@ -120,7 +118,7 @@ def _can(kind: Kind) -> Iterator[Setting]:
             for colour in _ROBOT_COLOURS:
                 options = lying | {"urdf_version": colour}
                 photograph = "google_coke_can_real_eval_1"
-                yield Setting(kind, TASKS[0], orientation, can, _TABLE, options, photograph, simulation_hz=501)
+                yield Setting(kind, TASKS[0], orientation, can, _TABLE, options, photograph)
             continue
         variants = [(can, scene, {}) for scene in (_TABLE, *_OTHER_ROOMS, *_OTHER_TABLES)]
         variants += [(can, _TABLE, light) for light in _LIGHTS]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import multiprocessing
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from defi_models.contract import ConfigError
 from defi_models.evaluation.interval import wilson_interval
-from defi_models.evaluation.rollout import Attempt, Timing, add_timing_arguments, attempt, timing_of
+from defi_models.evaluation.rollout import Attempt, Timing, add_timing_arguments, attempt, check_serves, timing_of
+from defi_models.files import check_place, write_json
 from defi_models.inference.load import load_policy, read_spec
+from defi_models.options import check_at_least
 from defi_sim.style import SPLITS
 from defi_sim.tasks import chosen_tasks
 from defi_sim.world import World
@@ -48,9 +51,15 @@ class Tasks:
 
         Raises:
             TaskError: a task is unknown.
+            ConfigError: a number is out of range, or the policy is for another arm or other cameras.
             CheckpointError: there is no such policy.
         """
-        read_spec(args.policy)
+        check_at_least(1, args, "episodes", "jobs")
+        check_at_least(0, args, "seed")
+        if not args.timeout_s > 0:
+            raise ConfigError(f"--timeout-s: got {args.timeout_s}, expected more than 0")
+        check_place("--json", args.json)
+        check_serves(read_spec(args.policy))
         names = [task.name for task in chosen_tasks(args.tasks)]
         jobs = [(names[i % len(names)], args.seed + i) for i in range(args.episodes)]
         timing = timing_of(args, timeout_s=args.timeout_s)
@@ -58,10 +67,7 @@ class Tasks:
         with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
             attempts = [one for share in pool.starmap(judge, shares) for one in share]
         report(attempts, names)
-        if args.json:
-            args.json.write_text(
-                json.dumps({"policy": args.policy, "attempts": [asdict(a) for a in attempts]}, indent=1)
-            )
+        write_json(args.json, score(attempts, args.policy, args.split, args.seed))
         return 0
 
 
@@ -76,3 +82,17 @@ def report(attempts: Sequence[Attempt], names: Sequence[str]) -> None:
             f"{name or 'all':<24}{len(won):>4}/{len(mine):<4} {len(won) / max(1, len(mine)):>6.1%}"
             f"  [{low:.1%}, {high:.1%}]  {seconds:.1f} s\n"
         )
+
+
+def score(attempts: Sequence[Attempt], policy: str, split: str, seed: int) -> dict[str, Any]:
+    """What `--json` writes."""
+    won = sum(one.success for one in attempts)
+    return {
+        "policy": policy,
+        "split": split,
+        "seed": seed,
+        "episodes": len(attempts),
+        "success": won / len(attempts),
+        "interval_95": list(wilson_interval(won, len(attempts))),
+        "attempts": [asdict(one) for one in attempts],
+    }

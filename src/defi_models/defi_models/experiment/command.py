@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from defi_models.contract import ConfigError
 from defi_models.experiment.arms import ARMS, BUDGETS, budget_named
+from defi_models.options import check_at_least
 
 
 class Claim:
@@ -50,9 +50,7 @@ class Claim:
             sys.stdout.write(f"{args.page}\n")
             return 0
         budget = budget_named(args.budget)
-        for name in ("seeds", "threads", "jobs"):
-            if getattr(args, name) < 1:
-                raise ConfigError(f"--{name}: got {getattr(args, name)}, expected at least 1")
+        check_at_least(1, args, "seeds", "threads", "jobs")
         import torch
 
         from defi_models.experiment.footage import amounts, make_data, open_data

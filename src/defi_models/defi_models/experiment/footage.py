@@ -24,7 +24,7 @@ from defi_models.datasets.frames import Frames
 from defi_models.datasets.mixture import mixed
 from defi_models.datasets.packing import open_frames
 from defi_models.experiment.arms import Budget
-from defi_models.training.run import write_text
+from defi_models.files import write_text
 from defi_sim.demonstrations import demonstrate
 from defi_sim.embodiment import EMBODIMENTS, PANDA
 from defi_sim.tasks import chosen_tasks, task_named

@@ -22,9 +22,10 @@ from defi_models.evaluation.rollout import Attempt, Timing, attempt
 from defi_models.experiment.arms import ENTANGLED, Arm, Budget
 from defi_models.experiment.baseline import load_entangled, new_network, train_entangled, trained_parameters
 from defi_models.experiment.footage import task_names
+from defi_models.files import write_text
 from defi_models.inference.load import load_policy
 from defi_models.models.defi import ForwardHalf, InverseHalf, count_parameters
-from defi_models.training.run import Run, write_text
+from defi_models.training.run import Run
 from defi_models.training.stages import STAGE_FUNCTIONS
 from defi_sim.world import World
 

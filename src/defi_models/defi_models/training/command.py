@@ -17,6 +17,7 @@ from defi_models.datasets.frames import Frames
 from defi_models.datasets.inspecting import add_camera, cameras_of
 from defi_models.datasets.mixture import mixed
 from defi_models.datasets.packing import open_frames
+from defi_models.options import check_at_least
 from defi_models.training.presets import PRESETS, STAGES, Preset, preset
 
 if TYPE_CHECKING:
@@ -113,6 +114,10 @@ def check_arguments(args: argparse.Namespace, chosen: Preset) -> None:
         raise ConfigError("defi train: got no data, expected --data FOLDER (demonstrations), --video or --latents")
     if not args.data and args.stage in {"policy", "all"}:
         raise ConfigError(f"defi train {args.stage}: got only --video, expected demonstrations with --data FOLDER")
+    check_at_least(1, args, "processes")
+    check_at_least(0, args, "accumulate", "threads", "seed")
+    if not 0 <= args.max_damaged <= 1:
+        raise ConfigError(f"--max-damaged: got {args.max_damaged}, expected a share in 0..1")
     if args.steps < 0 or (args.steps and args.stage == "all"):
         raise ConfigError(
             f"--steps: got {args.steps} for {args.stage!r}, expected a number of steps for one stage, or 0 for the preset's"

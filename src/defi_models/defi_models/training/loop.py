@@ -85,7 +85,7 @@ def fit(
     watch = watch or Watch()
     engine = parallel.engine(precision, unused=unused)
     objective, optimizer = parallel.prepare(engine, Objective(module, loss), adamw(module, schedule))
-    state = State(module, optimizer, engine.scaler)
+    state = State(module, optimizer, engine.scaler, {"seed": seed, "batch": schedule.batch})
     first, figures = state.resume(out)
     history = deque(figures, maxlen=max(1, schedule.steps // 10))
     saved = time.monotonic()

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from defi_models.config import DefiConfig, PretrainedTextConfig, TextConfig
 from defi_models.contract import ConfigError
 from defi_models.datasets.frames import Frames
+from defi_models.files import write_text
 from defi_models.training import parallel
 from defi_models.training.loop import fit
 from defi_models.training.presets import Preset
@@ -219,15 +220,29 @@ class Run:
             for p in chosen:
                 p.requires_grad_(False)
 
-    def cached(self, name: str, shape: Sequence[int], fill: Callable[[np.ndarray], None]) -> np.ndarray:
-        """Float16 numbers computed once a run by the first process, kept in its folder and mapped into memory."""
+    def cached(self, name: str, shape: Sequence[int], made_of: str, fill: Callable[[np.ndarray], None]) -> np.ndarray:
+        """Float16 numbers computed once a run by the first process, kept in its folder and mapped into memory.
+
+        Args:
+            name: Of the file.
+            shape: Of the numbers.
+            made_of: Identifies what they are computed from; they are computed again when that was something else.
+            fill: Computes them.
+
+        Raises:
+            TrainingError: they are there, and are not of this shape.
+        """
         path = self.out / name
+        note = self.out / f"{name}.of"
+        if parallel.rank() == 0 and note.is_file() and note.read_text() != made_of:
+            path.unlink(missing_ok=True)
         if not path.is_file() and parallel.rank() == 0:
             part = path.with_name(f".{name}.part")
             values = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=tuple(shape))
             with torch.inference_mode():
                 fill(values)
             values.flush()
+            write_text(note, made_of)
             part.replace(path)
         parallel.barrier()
         found = np.load(path, mmap_mode="r")
@@ -237,10 +252,3 @@ class Run:
                 "delete it, or give another --out"
             )
         return found
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text)
-    part.replace(path)

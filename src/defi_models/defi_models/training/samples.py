@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -56,7 +58,9 @@ def latents_of(run: Run, gfdm: Gfdm) -> Rows | np.ndarray:
                 images = images_of(frames, seen, np.full(len(seen), camera)).to(parallel.device())
                 latents[seen, camera] = autoencoder.encode(images).cpu().numpy()
 
-    return run.cached(f"latents{frames.key}.npy", (len(frames), frames.most_views, *gfdm.latent_shape), fill)
+    shape = (len(frames), frames.most_views, *gfdm.latent_shape)
+    made_of = f"{fingerprint(autoencoder.state_dict())} {data_of(frames)}"
+    return run.cached(f"latents{frames.key}.npy", shape, made_of, fill)
 
 
 def features_of(run: Run, forward: ForwardHalf, windows: np.ndarray, tokens: Tensor) -> np.ndarray:
@@ -76,4 +80,13 @@ def features_of(run: Run, forward: ForwardHalf, windows: np.ndarray, tokens: Ten
             if start % (REPORT_EVERY_BATCHES * ENCODE_BATCH) == 0:
                 run.progress(f"features {start}/{len(windows)}")
 
-    return run.cached(f"features{run.frames.key}.npy", (len(windows), *forward.feature_shape), fill)
+    shape = (len(windows), *forward.feature_shape)
+    asked = hashlib.sha256(windows.tobytes() + tokens.numpy().tobytes()).hexdigest()[:16]
+    made_of = f"{fingerprint(forward.state_dict())} {asked} {data_of(run.frames)}"
+    return run.cached(f"features{run.frames.key}.npy", shape, made_of, fill)
+
+
+def data_of(frames: Frames) -> str:
+    """Identifies data by where they lie and how many they are."""
+    places = [str(share.folder.resolve()) for share in frames.shares or ()] or [str(frames.folder.resolve())]
+    return hashlib.sha256(f"{places} {len(frames)}".encode()).hexdigest()[:16]

@@ -37,13 +37,16 @@ class State:
         module: What is trained; parameters that need no gradient stay.
         optimizer: Over its parameters.
         scaler: Of half-precision gradients; None where there is none.
+        whose: What a run must share to go on from it, as in its seed.
     """
 
-    def __init__(self, module: nn.Module, optimizer: Optimizer, scaler: Any = None) -> None:
+    def __init__(
+        self, module: nn.Module, optimizer: Optimizer, scaler: Any = None, whose: Mapping[str, int] | None = None
+    ) -> None:
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         self.buffers = dict(module.named_buffers())
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
-        self.optimizer, self.scaler = optimizer, scaler
+        self.optimizer, self.scaler, self.whose = optimizer, scaler, whose or {}
 
     @property
     def sharded(self) -> bool:
@@ -71,6 +74,7 @@ class State:
         slots = self.optimizer.state_dict()["state"]
         tensors |= {f"adam.{i}.{k}": parallel.whole(v) for i, some in slots.items() for k, v in some.items()}
         header = {"step": str(step), "history": json.dumps([dict(row) for row in history])}
+        header |= {name: str(value) for name, value in self.whose.items()}
         if self.scaler is not None:
             header["scaler"] = json.dumps(self.scaler.state_dict())
         if parallel.rank() == 0:
@@ -80,7 +84,7 @@ class State:
         """Reads back what was saved; the step to go on with, and the last figures. (0, []) where nothing was saved.
 
         Raises:
-            TrainingError: the file is damaged or belongs to another model.
+            TrainingError: the file is damaged or belongs to another model or run.
         """
         path = out.with_suffix(".state")
         if not path.is_file():
@@ -92,6 +96,11 @@ class State:
         except (SafetensorError, OSError) as error:
             raise TrainingError(f"{path}: cannot be read ({error}); delete it to begin the stage anew") from error
         self._check(tensors, path)
+        for name, value in self.whose.items():
+            if header.get(name, str(value)) != str(value):
+                raise TrainingError(
+                    f"{path}: belongs to a run with {name} {header[name]}, got {value}; give that, or delete it to begin anew"
+                )
         for kind, targets in (("weight", self.parameters), ("average", self.average), ("buffer", self.buffers)):
             for name, target in targets.items():
                 if f"{kind}.{name}" in tensors:

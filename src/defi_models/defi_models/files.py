@@ -1,0 +1,40 @@
+"""Files that appear whole or not at all, and the check before long work that its result can be written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from defi_models.contract import ConfigError
+
+
+def check_place(option: str, path: Path | None) -> None:
+    """Refuses a file that cannot be written, so that hours of work are not lost at their end; None is fine.
+
+    Raises:
+        ConfigError: it is a folder, or where it would go is a file or may not be written.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise ConfigError(f"{option}: got {path}, which is a folder, expected a file to write")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise ConfigError(f"{option}: got {path}, expected a file in a folder that can be written; {above} cannot")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all; folders above it that are missing are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text)
+    part.replace(path)
+
+
+def write_json(path: Path | None, report: Mapping[str, Any]) -> None:
+    """Writes what a command found, for people and programs; nothing where no file is given."""
+    if path is not None:
+        write_text(path, json.dumps(report, indent=1) + "\n")
