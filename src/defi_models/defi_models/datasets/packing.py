@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import shutil
@@ -54,19 +55,12 @@ def open_frames(
     """
     source = open_source(folder, renamed or {})
     packed = folder / f"packed_{size}{VIDEO_SUFFIX if video else ''}"
-    if not _is_packed(packed, source, step_ns):
-        _pack(source, packed, _Wanted(cameras, size, step_ns, video, tolerated))
+    wanted = _Wanted(cameras, size, step_ns, video, tolerated, dict(renamed or {}))
+    if not _is_packed(packed, source, wanted):
+        _pack(source, packed, wanted)
     meta = json.loads((packed / "frames.json").read_text())
     series = {name: np.load(packed / f"{name}.npy") for name in SERIES if not video}
     return frames_of({"cameras": cameras} | meta, packed, np.load(packed / "pixels.npy", mmap_mode="r"), series)
-
-
-def _is_packed(packed: Path, source: Source, step_ns: int | None) -> bool:
-    try:
-        meta = json.loads((packed / "frames.json").read_text())
-    except (FileNotFoundError, ValueError):
-        return False
-    return meta["episodes"] == len(source.names()) and step_ns in {None, meta["step_ns"]}
 
 
 @dataclass(frozen=True)
@@ -76,6 +70,23 @@ class _Wanted:
     step_ns: int | None
     video: bool
     tolerated: float
+    renamed: Mapping[str, str]
+
+    def of(self, names: list[str]) -> dict[str, Any]:
+        """What arrays of these clips are told apart by."""
+        clips = hashlib.sha256(json.dumps(names).encode()).hexdigest()
+        return {"episodes": len(names), "clips": clips, "wanted": list(self.cameras), "renamed": dict(self.renamed)}
+
+
+def _is_packed(packed: Path, source: Source, wanted: _Wanted) -> bool:
+    """Whether arrays are there that were made of these clips and cameras; older ones say less of what they were made of."""
+    try:
+        meta = json.loads((packed / "frames.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return False
+    assumed = {} if wanted.video else {"wanted": meta["cameras"]}
+    same = all((assumed | meta).get(key, value) == value for key, value in wanted.of(source.names()).items())
+    return same and wanted.step_ns in {None, meta["step_ns"]}
 
 
 def _pack(source: Source, packed: Path, wanted: _Wanted) -> None:
@@ -84,7 +95,7 @@ def _pack(source: Source, packed: Path, wanted: _Wanted) -> None:
     part = Path(tempfile.mkdtemp(prefix=f".{packed.name}-", dir=packed.parent))
     try:
         meta = _write_arrays(source, names, part, wanted)
-        meta["episodes"] = len(names)
+        meta |= wanted.of(names)
         (part / "frames.json").write_text(json.dumps(meta))
         part.chmod(0o755)
         if packed.exists():
