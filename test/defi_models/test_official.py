@@ -237,6 +237,8 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("no weights")
     with pytest.raises(CheckpointError, match="not a torch file"):
         read_torch(tmp_path / "text.pt")
+    with pytest.raises(CheckpointError, match="not a torch file"):
+        read_torch(tmp_path)  # the folder in place of the file in it
     torch.save({"state_dict": {}}, tmp_path / "stage2.ckpt")
     with pytest.raises(CheckpointError, match="this looks like stage 2's"):
         import_official(Sources(tmp_path / "stage2.ckpt"), tmp_path / "out", CONFIG, arm="any")

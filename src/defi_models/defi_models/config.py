@@ -10,6 +10,7 @@ from defi_models.contract import ConfigError
 from defi_models.published import DinoConfig, PretrainedTextConfig, SvdAutoencoderConfig, SvdConfig
 
 POSE_ACTION_WIDTH = 7  # translation 3, rotation 3, gripper 1
+PROPRIOCEPTION_WIDTH = 10  # position 3, first two columns of the rotation 6, gripper 1
 ActionEncoding = Literal["relative_pose", "absolute_pose", "joint_positions", "accumulated_pose"]
 ACTION_ENCODINGS: tuple[ActionEncoding, ...] = get_args(ActionEncoding)
 
@@ -185,7 +186,7 @@ class DefiConfig:
         chunk_steps: Actions of a chunk.
         step_ns: Time between actions [ns].
         action_width: Numbers of one action; see `action_encoding`.
-        proprioception_width: Numbers of the arm's state given to the decoder; 0 for none, as in the paper.
+        proprioception_width: Numbers of the arm's state given to the decoder, 10; 0 for none, as in the paper.
         action_encoding: What an action is. "relative_pose": translation, rotation vector and gripper, from the observed
             pose. "absolute_pose": the same from the base. "joint_positions": one number a joint, and the gripper.
             "accumulated_pose": CALVIN's steps of translation, Euler angles and gripper, each from the target before.
@@ -202,7 +203,7 @@ class DefiConfig:
     chunk_steps: int = 10
     step_ns: int = 100_000_000
     action_width: int = 7
-    proprioception_width: int = 10
+    proprioception_width: int = PROPRIOCEPTION_WIDTH
     action_encoding: ActionEncoding = "relative_pose"
     horizon_steps: int | None = None
 
@@ -225,6 +226,10 @@ class DefiConfig:
         if self.action_encoding != "joint_positions" and self.action_width != POSE_ACTION_WIDTH:
             raise ConfigError(
                 f"model: got {self.action_width} numbers an action, expected {POSE_ACTION_WIDTH} for {self.action_encoding}"
+            )
+        if self.proprioception_width not in (0, PROPRIOCEPTION_WIDTH):
+            raise ConfigError(
+                f"model: got proprioception_width {self.proprioception_width}, expected {PROPRIOCEPTION_WIDTH}, or 0 for none"
             )
         if self.horizon_steps is not None and not 1 <= self.horizon_steps <= self.chunk_steps:
             raise ConfigError(f"model: got horizon_steps {self.horizon_steps}, expected 1..{self.chunk_steps}")

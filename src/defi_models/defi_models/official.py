@@ -22,13 +22,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from defi_models.checkpoint import FORWARD, INVERSE, VIDEO, Checkpoint, sha256, write_checkpoint
-from defi_models.config import DefiConfig, PretrainedTextConfig
+from defi_models.config import PROPRIOCEPTION_WIDTH, DefiConfig, PretrainedTextConfig
 from defi_models.contract import CheckpointError, ConfigError
 from defi_models.inventory import on_meta
 from defi_models.models.defi import ForwardHalf, InverseHalf
 from defi_models.official_keys import from_official
 from defi_models.training.presets import preset
-from defi_models.transforms import PROPRIOCEPTION_WIDTH, Statistics
+from defi_models.transforms import Statistics
 from defi_models.words import CLIP_TOKENIZER, T5_TOKENIZER, PretrainedTokenizer
 
 # CALVIN's scale of a relative action: metres and radians at 1, the gripper as it is (defi-model 7.1).
@@ -208,7 +208,7 @@ def read_torch(path: Path) -> Any:
             )
         with torch.serialization.safe_globals([(Inert, name) for name in unknown]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except (RuntimeError, ValueError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path}: not a torch file that can be read safely ({error})") from error
 
 

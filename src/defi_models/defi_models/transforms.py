@@ -13,11 +13,10 @@ import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 from typing_extensions import Self
 
-from defi_models.config import ActionEncoding
+from defi_models.config import PROPRIOCEPTION_WIDTH, ActionEncoding
 from defi_models.contract import CheckpointError, ContractError, FloatArray
 
 FloatImage = npt.NDArray[np.float32]
-PROPRIOCEPTION_WIDTH = 10  # position 3, first two columns of the rotation 6, gripper 1
 FIXED_AXES = "xyz"  # Euler angles as PyBullet, and so CALVIN, means them
 MINIMAL_SCALE = 1e-3  # an action that never moves is left as it is rather than blown up
 

@@ -187,6 +187,21 @@ def test_graphs_of_other_weights_are_refused(tmp_path: Path) -> None:
         load_policy(str(checkpoint.folder), backend="onnx")
 
 
+def test_a_half_written_manifest_of_graphs_says_how_to_make_them(tmp_path: Path) -> None:
+    checkpoint = tiny_checkpoint(tmp_path / "policy")
+    (checkpoint.folder / "onnx").mkdir()
+    (checkpoint.folder / "onnx" / "export.json").write_text('{"format": 1, "finger')
+    with pytest.raises(CheckpointError, match=r"onnx/export\.json is damaged\. Run `defi export "):
+        load_policy(str(checkpoint.folder), backend="onnx")
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "tensorrt", "cdua"])
+def test_a_device_that_torch_lacks_is_refused_with_those_there_are(device: str, tmp_path: Path) -> None:
+    folder = tiny_checkpoint(tmp_path / "policy").folder
+    with pytest.raises(CheckpointError, match=rf"policy\.device: got '{device}', expected one of \['cpu'"):
+        load_policy(str(folder), device=device)
+
+
 class TestScriptedPolicy(PolicyContract):
     @pytest.fixture(scope="class")
     def scene(self) -> dict[str, float]:

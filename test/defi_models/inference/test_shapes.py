@@ -10,7 +10,9 @@ import pytest
 from test_policies import PolicyContract
 from tiny import DOWN, tiny_checkpoint, tiny_config
 
-from defi_models.contract import ActionChunk, Observation, Proprioception
+from defi_models.contract import ActionChunk, ConfigError, Imagination, Observation, Proprioception
+from defi_models.inference.defi_policy import DefiPolicy
+from defi_models.inference.engine import Words
 from defi_models.inference.load import load_policy
 
 TINY = tiny_config()
@@ -51,6 +53,43 @@ def test_without_proprioception_the_state_of_the_arm_changes_nothing_but_where_a
     here, there = (policy.act(imagination, PolicyContract().state(x)) for x in (0.4, 0.5))
     np.testing.assert_allclose(there.targets[:, 0] - here.targets[:, 0], 0.1, atol=1e-9)
     np.testing.assert_allclose(there.targets[:, 1:], here.targets[:, 1:], atol=1e-9)
+
+
+def test_without_proprioception_no_number_of_it_reaches_the_networks(tmp_path: Path) -> None:
+    """Graphs take none, and were given ten."""
+    given: list[np.ndarray] = []
+
+    class Remembers:
+        """An engine of both halves."""
+
+        def words(self, tokens: np.ndarray) -> Words:
+            return Words(np.zeros((1, 6, 16), np.float32), np.ones((1, 6), bool), np.zeros((1, 16), np.float32))
+
+        def actions(
+            self,
+            features: np.ndarray,
+            words: Words,
+            proprioception: np.ndarray,
+            promised: np.ndarray,
+            weight: np.ndarray,
+        ) -> np.ndarray:
+            given.append(proprioception)
+            return np.zeros((TINY.chunk_steps, TINY.action_width), np.float32)
+
+    for width in (0, 10):
+        config = replace(TINY, proprioception_width=width)
+        checkpoint = tiny_checkpoint(tmp_path / f"policy{width}", config=config)
+        policy = DefiPolicy(checkpoint, None, Remembers())
+        seen = Imagination(
+            0, "open the drawer", policy.spec.fingerprint, np.zeros(policy.spec.feature_shape, np.float32)
+        )
+        policy.act(seen, PolicyContract().state())
+    assert [state.shape for state in given] == [(1, 0), (1, 10)]
+
+
+def test_a_width_of_proprioception_that_no_robot_gives_is_refused() -> None:
+    with pytest.raises(ConfigError, match="got proprioception_width 7, expected 10, or 0 for none"):
+        replace(TINY, proprioception_width=7)
 
 
 def test_a_policy_says_how_many_targets_it_wants_carried_out(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ class DefiPolicy:
         actions = inverse.actions(
             imagination.features,
             self._inverse_words(imagination.instruction),
-            self._proprioception.encode(proprioception.ee_pose, proprioception.gripper)[None],
+            self._state(proprioception),
             *self._promise(imagination, proprioception, promised),
         )
         targets, gripper = self._actions.decode(actions, proprioception.ee_pose)
@@ -126,6 +126,11 @@ class DefiPolicy:
 
     def _tokens(self, instruction: str) -> npt.NDArray[np.int64]:
         return self._tokenizer([instruction])
+
+    def _state(self, proprioception: Proprioception) -> Float32Array:
+        """Normalised arm state, (1, proprioception_width); no number of it where the model does without."""
+        state = self._proprioception.encode(proprioception.ee_pose, proprioception.gripper)
+        return state[None, : self._config.proprioception_width]
 
     def _promise(
         self, imagination: Imagination, proprioception: Proprioception, promised: ActionChunk | None

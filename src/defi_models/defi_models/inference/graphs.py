@@ -27,7 +27,10 @@ def why_not_exported(checkpoint: Checkpoint) -> str | None:
     manifest = folder / MANIFEST
     if not manifest.is_file():
         return f"it has no {FOLDER}/{MANIFEST}"
-    description = json.loads(manifest.read_text())
+    try:
+        description = json.loads(manifest.read_text())
+    except ValueError:
+        return f"its {FOLDER}/{MANIFEST} is damaged"
     if description.get("format") != FORMAT:
         return f"its graphs have format {description.get('format')}, expected {FORMAT}"
     made_from = description.get("fingerprint")

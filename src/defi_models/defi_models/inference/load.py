@@ -97,6 +97,7 @@ def load_policy(
 
     from defi_models.inference.torch_engine import TorchForward, TorchInverse
 
+    _check_device(device)
     if threads:
         torch.set_num_threads(threads)
     compiled = backend == "compiled"
@@ -105,3 +106,15 @@ def load_policy(
         TorchForward(checkpoint, device, compiled) if forward else None,
         TorchInverse(checkpoint, device, compiled) if inverse else None,
     )
+
+
+def _check_device(device: str) -> None:
+    """Refuses a device that torch does not have here."""
+    import torch
+
+    there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    if device not in {*there, "cuda"} or (device == "cuda" and len(there) == 1):
+        raise CheckpointError(
+            f"policy.device: got {device!r}, expected one of {there} on this machine; CUDA needs an NVIDIA driver and a "
+            "build of torch for it"
+        )
