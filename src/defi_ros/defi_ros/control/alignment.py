@@ -125,14 +125,19 @@ class FrameAligner:
             name: deque(maxlen=FRAMES_KEPT) for name in max_age_s
         }
 
-    def add(self, camera: str, stamp_ns: int, image: npt.NDArray[np.uint8], now_ns: int) -> str | None:
-        """Keeps one image by reference. Returns None, or the reason it was refused."""
+    def try_stamp(self, camera: str, stamp_ns: int, now_ns: int) -> str | None:
+        """Whether an image of that time would be kept: None, or the reason it would be refused."""
         frames = self._frames.get(camera)
         if frames is None:
             return f"camera {camera!r}: got an image of an unknown camera, expected one of {list(self._frames)}"
-        refused = _refused_stamp(f"camera {camera!r}", stamp_ns, now_ns, frames[-1][0] if frames else None)
+        return _refused_stamp(f"camera {camera!r}", stamp_ns, now_ns, frames[-1][0] if frames else None)
+
+    def add(self, camera: str, stamp_ns: int, image: npt.NDArray[np.uint8], now_ns: int) -> str | None:
+        """Keeps one image by reference. Returns None, or the reason it was refused."""
+        refused = self.try_stamp(camera, stamp_ns, now_ns)
         if refused:
             return refused
+        frames = self._frames[camera]
         if frames and stamp_ns < frames[-1][0]:
             frames.clear()
         frames.append((stamp_ns, image))

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Sequence
 
-import numpy as np
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from defi_models.contract import ContractError, FloatArray
-from defi_msgs.msg import ControlState
 from defi_ros.bridge import qos
-from defi_ros.bridge.convert import to_ns
+from defi_ros.bridge.convert import JointReader, to_ns
 from defi_ros.bridge.images import image_from, image_type
 from defi_ros.bridge.lifecycle import DefiNode, NodeError
-from defi_ros.control.alignment import AlignedFrames, FrameAligner
+from defi_ros.control.alignment import AlignedFrames, FrameAligner, JointHistory
 from defi_ros.drivers.cameras.watch import CameraWatch
 from defi_ros.robot import RobotFile
 
@@ -24,6 +24,7 @@ from defi_ros.robot import RobotFile
 # frame, so using an older one saves less time than it adds to the age of what is acted upon.
 FRESH_S = 0.004
 LOOK_PERIOD_S = 0.05
+JOINTS_PERIOD_S = 0.02  # joint states come more often, and each that is read costs 0.1 ms
 SILENT_S = 1.0  # a camera that has sent nothing for so long is named
 
 
@@ -48,8 +49,10 @@ class CameraInputs:
         self._heard_s = dict.fromkeys(cameras, time.monotonic())
         self._refused: dict[str, str | None] = dict.fromkeys(cameras)
         self._watches = {name: make_watch(robot, name) for name in cameras}
-        self._joints: FloatArray | None = None
-        node.hear("control_state", ControlState, self._on_control_state, qos.STREAM)
+        self._reader = JointReader(robot.spec.joint_names, robot.gripper)
+        self._joints = JointHistory(len(robot.spec.joint_names), robot.alignment)
+        self._joints_s = 0.0
+        node.hear("joint_states", JointState, self._on_joints, qos.STATES, raw=True)
         for name, topic in self._topics.items():
             node.hear(
                 topic,
@@ -75,13 +78,24 @@ class CameraInputs:
             image = image_from(message)
         except ContractError as error:
             return f"camera {name!r}: {error}"
-        # By when it came: a camera that hangs may repeat its stamps too.
-        refused = self._watches[name].judge(image, now_ns, self._joints)
-        return refused or self._aligner.add(name, to_ns(message.header.stamp), image, now_ns)
+        stamp_ns = to_ns(message.header.stamp)
+        refused = self._aligner.try_stamp(name, stamp_ns, now_ns)
+        refused = refused or self._watches[name].judge(image, stamp_ns, self._joints_at)
+        return refused or self._aligner.add(name, stamp_ns, image, now_ns)
 
-    def _on_control_state(self, message: ControlState) -> None:
-        measured = np.array(message.measured)
-        self._joints = measured if np.isfinite(measured).all() else None
+    def _on_joints(self, raw: bytes) -> None:
+        """Keeps a few, to see whether the arm moved in front of a camera; whoever acts on them judges them."""
+        if time.monotonic() - self._joints_s < JOINTS_PERIOD_S:
+            return
+        self._joints_s = time.monotonic()
+        with contextlib.suppress(ContractError):
+            reading = self._reader.read(deserialize_message(raw, JointState))
+            if reading is not None:
+                self._joints.add(reading.time_ns, reading.positions, 0.0, self._node.now_ns())
+
+    def _joints_at(self, time_ns: int) -> FloatArray | None:
+        sample = self._joints.at(time_ns)
+        return None if isinstance(sample, str) else sample.positions
 
     def wait(self, timeout_s: float) -> AlignedFrames | None:
         """The next fresh set of images, each used once; None after `timeout_s`. The worker's thread."""

@@ -6,6 +6,8 @@ noise, and a still scene is no fault: there it is frozen when the arm has moved 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,10 +15,12 @@ from defi_models.contract import NS_PER_S, FloatArray
 
 FROZEN_AFTER_S = 1.0  # a second of equal frames of a live sensor is no scene
 # Equal frames although a joint has moved so far are no scene either: the hand then has moved by centimetres, many pixels.
-# Images and joint states of one moment come up to this much apart, either of them first; so motion counts from this long
-# after the last change on, and once it has been seen for this long.
-FROZEN_MOVED_RAD, APART_S = 0.05, 0.25
+# Stamps of images and joint states of one moment may be this far apart, either way; motion closer to the last change or
+# to now is not counted. All is looked up by stamp: by arrival, joint states that came late once were taken for motion.
+FROZEN_MOVED_RAD, APART_NS = 0.05, NS_PER_S // 10
+SURE_NS = NS_PER_S  # joint states of then have come by now
 BLACK_BELOW = 4  # of 255: brighter than the black level of any camera in a room with a light on
+JointsAt = Callable[[int], FloatArray | None]
 _STRIDE = 7  # looks at one pixel of 49: 0.1 ms for 640x480, and no pattern of the sensor has this period
 
 
@@ -32,15 +36,15 @@ class CameraWatch:
         self._sample: npt.NDArray[np.uint8] | None = None
         self._changed_ns = 0
         self._changed_at: FloatArray | None = None  # where the joints were then
-        self._moved_ns: int | None = None  # since when they are elsewhere
 
-    def judge(self, image: npt.NDArray[np.uint8], time_ns: int, joints: FloatArray | None = None) -> str | None:
+    def judge(self, image: npt.NDArray[np.uint8], time_ns: int, joints_at: JointsAt | None = None) -> str | None:
         """What is wrong with this frame, or None when it may be used.
 
         Args:
             image: Shape (height, width, 3); must not change afterwards.
             time_ns: When it was captured [ns].
-            joints: Where the arm is, shape (joints,) [rad]; None where nobody says.
+            joints_at: Where the arm was at a time of the last second, shape (joints,) [rad], or None when that is not
+                known.
         """
         if (wrong := self.wrong_size(image)) is not None:
             return wrong
@@ -49,7 +53,7 @@ class CameraWatch:
             self._last, self._sample, self._changed_ns = image, sample, time_ns
         if int(sample.max()) < BLACK_BELOW:
             return f"camera {self._name!r}: is black (no pixel above {BLACK_BELOW} of 255); its frames are withheld"
-        return self._why_frozen(time_ns, joints)
+        return self._why_frozen(time_ns, joints_at)
 
     def wrong_size(self, image: npt.NDArray[np.uint8]) -> str | None:
         """Why an image is not of the camera's size, or None."""
@@ -65,21 +69,21 @@ class CameraWatch:
             return True
         return not self._noisy and not np.array_equal(image, self._last)  # one pixel that moved will do
 
-    def _why_frozen(self, time_ns: int, joints: FloatArray | None) -> str | None:
-        same_s = (time_ns - self._changed_ns) / NS_PER_S
-        if self._noisy and same_s > FROZEN_AFTER_S:
-            return f"camera {self._name!r}: is frozen, the same image for {same_s:.1f} s; its frames are withheld"
-        if joints is None or self._changed_at is None or same_s < APART_S:
-            self._changed_at, self._moved_ns = joints, None
+    def _why_frozen(self, time_ns: int, joints_at: JointsAt | None) -> str | None:
+        same_ns = time_ns - self._changed_ns
+        if self._noisy and same_ns > FROZEN_AFTER_S * NS_PER_S:
+            return f"camera {self._name!r}: is frozen, the same image for {same_ns / NS_PER_S:.1f} s; its frames are withheld"
+        if joints_at is None:
             return None
-        moved_rad = float(np.abs(joints - self._changed_at).max())
+        if same_ns < SURE_NS:
+            self._changed_at = joints_at(self._changed_ns + APART_NS)
+        now_at = joints_at(time_ns - APART_NS)
+        if same_ns < 3 * APART_NS or self._changed_at is None or now_at is None:
+            return None
+        moved_rad = float(np.abs(now_at - self._changed_at).max())
         if moved_rad <= FROZEN_MOVED_RAD:
-            self._moved_ns = None
-            return None
-        self._moved_ns = self._moved_ns or time_ns
-        if (time_ns - self._moved_ns) / NS_PER_S < APART_S:
             return None
         return (
-            f"camera {self._name!r}: is frozen, the same image for {same_s:.1f} s although the arm moved by "
+            f"camera {self._name!r}: is frozen, the same image for {same_ns / NS_PER_S:.1f} s although the arm moved by "
             f"{moved_rad:.2f} rad; its frames are withheld"
         )
