@@ -26,65 +26,20 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from defi_models.arrays import FloatArray, check_poses, frozen_array
+from defi_models.errors import (  # noqa: F401  the errors belong to the contract, and everybody takes them from here
+    CheckpointError,
+    ConfigError,
+    ContractError,
+    DefiError,
+    PreflightError,
+    TaskError,
+)
+
 ActionSpace = Literal["ee_pose", "joint_positions"]
 ACTION_SPACES: tuple[ActionSpace, ...] = ("ee_pose", "joint_positions")
 POSE_DIMS = 7
 NS_PER_S = 1_000_000_000
-
-
-class DefiError(Exception):
-    """Base of every error this project raises on purpose; its text is written for the person at the robot."""
-
-
-class ContractError(DefiError, ValueError):
-    """A value breaks the contract: wrong shape, wrong type, not finite, out of range."""
-
-
-class CheckpointError(DefiError):
-    """A model's folder is incomplete, of another version, or does not say what it must."""
-
-
-class ConfigError(DefiError):
-    """A robot file or a command line names something that does not exist or is out of range."""
-
-
-class PreflightError(DefiError):
-    """This policy does not fit this robot."""
-
-
-class TaskError(DefiError):
-    """An instruction is empty, or no task of the simulator matches it."""
-
-
-def frozen_array(
-    name: str, value: npt.ArrayLike, shape: tuple[int | None, ...], dtype: npt.DTypeLike = np.float64
-) -> npt.NDArray:
-    """A read-only copy of `value`; None in `shape` accepts any length.
-
-    Raises:
-        ContractError: the shape differs or a number is not finite.
-    """
-    array = np.array(value, dtype=dtype)
-    fits = array.ndim == len(shape) and all(
-        want is None or want == got for want, got in zip(shape, array.shape, strict=True)
-    )
-    if not fits:
-        wanted = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
-        raise ContractError(f"{name}: got shape {array.shape}, expected {wanted}")
-    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-        where = np.argwhere(~np.isfinite(array))[0].tolist()
-        raise ContractError(f"{name}: got a number that is not finite at index {where}, expected finite numbers only")
-    array.setflags(write=False)
-    return array
-
-
-def check_poses(name: str, poses: FloatArray) -> None:
-    """Refuses poses whose quaternion is not of unit length (tolerance 1e-3)."""
-    norms = np.linalg.norm(poses[..., 3:7], axis=-1)
-    if (np.abs(norms - 1.0) > 1e-3).any():
-        worst = float(norms.flat[int(np.argmax(np.abs(norms - 1.0)))])
-        raise ContractError(f"{name}: got a quaternion of length {worst:.4f}, expected 1 within 0.001")
 
 
 @dataclass(frozen=True, slots=True)
