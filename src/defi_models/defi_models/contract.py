@@ -40,6 +40,8 @@ ActionSpace = Literal["ee_pose", "joint_positions"]
 ACTION_SPACES: tuple[ActionSpace, ...] = ("ee_pose", "joint_positions")
 POSE_DIMS = 7
 NS_PER_S = 1_000_000_000
+UNIT_SLACK = 1e-6
+PROJECTIONS = 8  # walls at right angles need one
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,19 +240,24 @@ class JointLimits:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The box the tool centre point may be in and how fast it may go, in the base frame.
+    """Where the tool centre point may be, a box cut by planes, and how fast it may go, in the base frame.
 
     Attributes:
         lower: Lowest corner, shape (3,) [m].
         upper: Highest corner, shape (3,) [m].
         velocity_m_s: Largest speed of the tool centre point [m/s].
+        planes: Rows (x, y, z, offset), shape (planes, 4): points p with x, y, z . p >= offset [m] are inside; of unit length.
     """
 
     lower: FloatArray
     upper: FloatArray
     velocity_m_s: float
+    planes: FloatArray = field(default_factory=lambda: np.zeros((0, 4)))
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "planes", frozen_array("workspace.planes", self.planes, (len(self.planes), 4)))
+        if (np.abs(np.linalg.norm(self.planes[:, :3], axis=1) - 1.0) > UNIT_SLACK).any():
+            raise ContractError(f"workspace.planes: got {self.planes.tolist()}, expected normals of unit length")
         object.__setattr__(self, "lower", frozen_array("workspace.lower", self.lower, (3,)))
         object.__setattr__(self, "upper", frozen_array("workspace.upper", self.upper, (3,)))
         if (self.lower >= self.upper).any():
@@ -259,6 +266,15 @@ class Workspace:
             )
         if self.velocity_m_s <= 0:
             raise ContractError(f"workspace.velocity_m_s: got {self.velocity_m_s}, expected a positive speed")
+
+    def nearest(self, point: FloatArray) -> FloatArray:
+        """The point itself where it is inside, else one at the wall near it, shape (3,) [m]."""
+        inside = np.minimum(np.maximum(point, self.lower), self.upper)
+        for _ in range(PROJECTIONS if len(self.planes) else 0):  # one wall after the other, until none is left behind
+            for plane in self.planes:
+                inside = inside + max(float(plane[3] - plane[:3] @ inside), 0.0) * plane[:3]
+            inside = np.minimum(np.maximum(inside, self.lower), self.upper)
+        return inside
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ class RobotFile:
                 lower=np.array(self.workspace.lower),
                 upper=np.array(self.workspace.upper),
                 velocity_m_s=self.workspace.velocity_m_s,
+                planes=_planes(self.workspace.planes),
             ),
             home=np.array(self.home),
             tip_frame=self.tip_frame,
@@ -163,8 +164,24 @@ def _note_lines(node: yaml.Node | None, path: tuple[str, ...], lines: dict[tuple
         _note_lines(value_node, key, lines, source)
 
 
+def _planes(walls: Mapping[str, sections.Plane]) -> np.ndarray:
+    """Rows (unit normal, distance) as the contract has them, shape (walls, 4)."""
+    rows = [[*np.array(wall.normal) / np.linalg.norm(wall.normal), wall.distance_m] for wall in walls.values()]
+    return np.array(rows).reshape(-1, 4)
+
+
+def _check_walls(robot: RobotFile, where: Where) -> None:
+    for name, wall in robot.workspace.planes.items():
+        path = ("workspace", "planes", name, "normal")
+        if len(wall.normal) != 3 or not any(wall.normal):
+            raise ConfigError(
+                f"{where(path)}: {'.'.join(path)}: got {list(wall.normal)}, expected a direction x, y, z other than 0, 0, 0"
+            )
+
+
 def _check_together(robot: RobotFile, where: Where) -> None:
     """Refuses values that are fine alone but contradict each other."""
+    _check_walls(robot, where)
     joints = len(robot.joints.names)
     arrays: dict[tuple[str, ...], tuple[float, ...]] = {
         ("joints", name): getattr(robot.joints, name) for name in ("lower", "upper", "velocity", "acceleration", "jerk")

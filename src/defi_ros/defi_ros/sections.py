@@ -3,6 +3,7 @@
 # ruff: noqa: RUF009  (`param` and `section` return dataclass fields)
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from defi_ros.settings import param, section
@@ -31,12 +32,21 @@ class Joints:
 
 
 @dataclass(frozen=True)
+class Plane:
+    """A wall in the workspace: a pane, a pillar, a person's seat. The tool centre point stays on the side of its normal."""
+
+    normal: tuple[float, ...] = param(doc="Direction x, y, z towards where the tool may be; any length.")
+    distance_m: float = param(doc="How far the wall is from the base along the normal, negative behind it [m].")
+
+
+@dataclass(frozen=True)
 class WorkspaceBox:
     """The box the tool centre point may be in and how fast it may go there, in the base frame."""
 
     lower: tuple[float, ...] = param(doc="Lowest corner x, y, z [m].")
     upper: tuple[float, ...] = param(doc="Highest corner x, y, z [m].")
     velocity_m_s: float = param(0.5, "Largest speed of the tool centre point [m/s].", above=0.0, at_most=2.0)
+    planes: Mapping[str, Plane] = section(dict, "Wall name -> a plane that cuts the box.")
 
 
 @dataclass(frozen=True)

@@ -246,9 +246,8 @@ class ArmCore:
             return None, None, f"the action chunk was over {over_s:.2f} s ago and none has followed"
         if target.space == "joint_positions":
             return target.row, target.gripper, ""
-        box = self._spec.workspace
         pose = target.row.copy()
-        pose[:3] = np.minimum(np.maximum(pose[:3], box.lower), box.upper)
+        pose[:3] = self._spec.workspace.nearest(pose[:3])
         outside = bool((pose[:3] != target.row[:3]).any())
         joints, why = self._reach.step(pose, self._reference)
         return joints, target.gripper, "target outside the workspace" if outside else why

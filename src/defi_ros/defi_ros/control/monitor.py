@@ -82,7 +82,8 @@ class LimitMonitor:
 
     def _tip_fault(self, tip: FloatArray) -> str:
         box = self._workspace
-        outside_m = float(np.maximum(box.lower - tip, tip - box.upper).max())
+        beyond_m = np.concatenate([box.lower - tip, tip - box.upper, box.planes[:, 3] - box.planes[:, :3] @ tip])
+        outside_m = float(beyond_m.max())
         if self._tip is None or outside_m < -WAY_BACK_M:
             self._began_outside_m = max(outside_m, 0.0)
         if self._tip is None:

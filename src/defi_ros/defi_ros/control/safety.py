@@ -80,6 +80,7 @@ class SafetyFilter:
         self._otg = ruckig.Ruckig(len(spec.joint_names))
         self._trajectory = ruckig.Trajectory(len(spec.joint_names))
         self._box_lower, self._box_upper = spec.workspace.lower.tolist(), spec.workspace.upper.tolist()
+        self._planes = spec.workspace.planes.tolist()
         self.reset(spec.home)
 
     @property
@@ -151,8 +152,11 @@ class SafetyFilter:
         tip = self._tip_at(reference)
         if self._outside_m(tip) > BOX_SLACK_M:
             pose = self._kinematics.forward(reference)
-            pose[:3] = np.clip(tip, box.lower, box.upper)
-            reason = f"target at {_metres(tip)} m outside the workspace {_metres(box.lower)}..{_metres(box.upper)} m"
+            pose[:3] = box.nearest(np.array(tip))
+            walls = f" and its {len(self._planes)} planes" if self._planes else ""
+            reason = (
+                f"target at {_metres(tip)} m outside the workspace {_metres(box.lower)}..{_metres(box.upper)} m{walls}"
+            )
             reference = self._kinematics.inverse(pose, self._references[0], max_iterations=8).q
             tip = self._tip_at(reference)
         speed = math.dist(tip, self._reference_tip) / self._period_s
@@ -302,10 +306,14 @@ class SafetyFilter:
         return self._kinematics.tip(q).tolist()
 
     def _outside_m(self, tip: Iterable[float]) -> float:
-        """How far outside the box a point is [m]; negative inside."""
-        return max(
+        """How far outside the workspace a point is [m]; negative inside."""
+        tip_x, tip_y, tip_z = tip
+        outside_m = max(
             max(low - at, at - high) for low, at, high in zip(self._box_lower, tip, self._box_upper, strict=True)
         )
+        for x, y, z, offset in self._planes:
+            outside_m = max(outside_m, offset - (x * tip_x + y * tip_y + z * tip_z))
+        return outside_m
 
     def _name(self, mask: np.ndarray) -> str:
         return self._spec.joint_names[int(np.argmax(mask))]

@@ -78,8 +78,8 @@ class TeleopTarget:
 
         The elbow goes to its posture only as far as the person moves the tool: who holds still moves nothing.
         """
-        pose, box = self._pose.copy(), self._spec.workspace
-        pose[:3] = np.clip(pose[:3] + self._period_s * self._twist[:3], box.lower, box.upper)
+        pose = self._pose.copy()
+        pose[:3] = self._spec.workspace.nearest(pose[:3] + self._period_s * self._twist[:3])
         pose[3:] = _turned(pose[3:], self._period_s * self._twist[3:])
         joints, reason = self._reach.step(pose, reference, self._effort, stays=True)
         # Where the arm cannot go the target does not run away either, so that turning back acts at once.
