@@ -20,7 +20,7 @@ demo: setup ## a simulated Franka does what it is told; ARGS="..." goes to `defi
 
 # three processes: one runs what depends on time, the others step back behind it and fill two cores with the rest
 test: setup ## all tests; ARGS="..." goes to pytest
-	@$(VENV)/python -m pytest -n 3 --junitxml=test-results/junit.xml $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(VENV)/python -m pytest -n 3 --junitxml=test-results/junit.xml $(ARGS)
 
 lint: setup ## ruff, pyright and hadolint
 	@failed=0; $(VENV)/ruff check || failed=1; $(VENV)/ruff format --check || failed=1; $(VENV)/pyright || failed=1; \

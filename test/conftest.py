@@ -7,7 +7,6 @@ import gc
 import importlib.util
 import os
 import shutil
-import sys
 import tempfile
 import uuid
 from collections.abc import Callable
@@ -39,7 +38,7 @@ DEPEND_ON_TIME = (
     "test/launch",
     "test/e2e",
 )
-LOWEST_PRIORITY = 19
+STEPPED_BACK = 10  # a tenth of a busy core; at 19 nothing else would go on while a whole graph runs
 PARTICIPANT_THREAD = "dds.ev."
 RESOURCE_TRACKER = "multiprocessing.resource_tracker"
 _surroundings = ExitStack()
@@ -91,6 +90,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: (_rank(item.nodeid), item.path not in slow))
 
 
+def pytest_collection_finish() -> None:
+    """Leaves what the imports made out of all later garbage collections."""
+    gc.collect()
+    gc.freeze()
+
+
 def _rank(nodeid: str) -> int:
     return next(
         (place for place, folder in enumerate(DEPEND_ON_TIME) if nodeid.startswith(folder)), len(DEPEND_ON_TIME)
@@ -100,11 +105,11 @@ def _rank(nodeid: str) -> int:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Lets a worker step back, at its first test that does not depend on time, behind the worker whose tests do."""
-    if _is_worker(item.config) and not _depends_on_time(item.nodeid) and os.nice(0) < LOWEST_PRIORITY:
-        os.nice(LOWEST_PRIORITY)
+    if _is_worker(item.config) and not _depends_on_time(item.nodeid) and os.nice(0) < STEPPED_BACK:
+        os.nice(STEPPED_BACK)
         with contextlib.suppress(OSError):  # where time is shared by session, niceness counts within one
             os.setsid()
-            Path("/proc/self/autogroup").write_text(str(LOWEST_PRIORITY))
+            Path("/proc/self/autogroup").write_text(str(STEPPED_BACK))
 
 
 @pytest.hookimpl(trylast=True)
@@ -114,7 +119,7 @@ def pytest_runtest_teardown(item: pytest.Function, nextitem: pytest.Item | None)
     Of the participants on a machine, discovery on this machine alone (`LOCALHOST`) asks the first 32: a process full of
     forgotten ones neither finds another process nor is found by it.
     """
-    if "rclpy" not in sys.modules:
+    if not _participants():  # only then: with torch loaded a collection takes half a second
         return
     item.funcargs.clear()  # they hold this test's nodes
     gc.collect()  # rclpy's nodes are held by cycles
@@ -122,8 +127,8 @@ def pytest_runtest_teardown(item: pytest.Function, nextitem: pytest.Item | None)
         left, _outliving[:] = _participants() - sum(_outliving), [_participants()]
         if left > 0 and not item.session.testsfailed:  # a failure is shown with the nodes of its test
             pytest.fail(
-                f"{left} DDS participants outlive {item.path.name}: destroy the nodes, spin their executor once (it lets "
-                "go of their actions and events), then shut it and the context down",
+                f"{left} DDS participants outlive {item.path.name}: spin the executor until nothing waits in it, "
+                "destroy its nodes, shut it and the context down, and keep none of them on the test's class",
                 pytrace=False,
             )
 
@@ -159,8 +164,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def _participants() -> int:
     """How many DDS participants this process has: each has one thread of this name."""
-    names = (task.joinpath("comm") for task in Path("/proc/self/task").iterdir())
-    return sum(name.read_text(encoding="utf-8").startswith(PARTICIPANT_THREAD) for name in names)
+    found = 0
+    for task in Path("/proc/self/task").glob("*/comm"):
+        with contextlib.suppress(OSError):  # the thread has ended since
+            found += task.read_text(encoding="utf-8").startswith(PARTICIPANT_THREAD)
+    return found
 
 
 def _is_worker(config: pytest.Config) -> bool:

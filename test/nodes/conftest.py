@@ -87,7 +87,6 @@ class Graph:
             node.shut_down()
             node.destroy_node()
         self.peer.destroy_node()
-        self.executor.spin_once(timeout_sec=0.0)  # the executor lets go of what was destroyed
         self.executor.shutdown()
         self.context.try_shutdown()
 

@@ -372,11 +372,16 @@ def test_with_rtc_the_policy_is_told_what_the_arm_will_do_before_its_chunk_can_c
 
 def test_the_arm_is_looked_up_where_it_was_when_the_image_was_taken(graph, robot, action, policy):
     node, heard, imaginations = action
-    before_ns = node.now_ns()
-    graph.until(lambda: node._stage._history.newest.time_ns > before_ns + 50_000_000)
+    samples = node._stage._history._samples
+
+    def two_close_together():
+        """The time of the first; a busy machine now and then leaves a gap that would be refused."""
+        return len(samples) > 1 and samples[-1].time_ns - samples[-2].time_ns < 50_000_000 and samples[-2].time_ns
+
+    known_ns = graph.until(two_close_together)
     robot.positions[6] += 0.5
     graph.until(lambda: node._stage._history.newest.positions[6] > 1.2)
-    wanted = Imagination(before_ns + 20_000_000, "lift", "fake-1", np.ones((2, 3), dtype=np.float32))
+    wanted = Imagination(known_ns, "lift", "fake-1", np.ones((2, 3), dtype=np.float32))
     imaginations.publish(imagination_to(wanted))
     graph.until(lambda: heard)
     assert policy.known[-1].positions[6] == pytest.approx(0.7854)

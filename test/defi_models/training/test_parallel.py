@@ -27,7 +27,7 @@ def trained(folder: Path, **options) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)  # starting processes is slow on a busy machine
+@pytest.mark.timeout(600)  # starting processes is slow on a busy machine
 def test_two_processes_get_what_one_gets_with_copies_of_a_model_and_with_parts_of_it_also_after_a_kill(
     tmp_path: Path,
 ) -> None:

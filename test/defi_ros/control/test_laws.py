@@ -23,7 +23,7 @@ from defi_ros.control.safety import SafetyFilter, Verdict
 from defi_ros.control.teleop import TeleopInput
 
 WHOLE = settings.get_current_profile_name() == "laws"
-pytestmark = pytest.mark.timeout(3600 if WHOLE else 120)
+pytestmark = pytest.mark.timeout(3600 if WHOLE else 300)
 RATE_HZ = 200
 PERIOD_NS = NS_PER_S // RATE_HZ
 START_NS = 1_750_000_000 * NS_PER_S
