@@ -18,7 +18,8 @@ setup: ## installs what is missing into .venv; instant when nothing is
 demo: setup ## a simulated Franka does what it is told; ARGS="..." goes to `defi up franka --demo`
 	@$(VENV)/defi up franka --demo $(ARGS)
 
-# three processes: one runs what depends on time, the others step back behind it and fill two cores with the rest
+# three processes: one runs what depends on time, the others step back behind it and fill two cores with the rest;
+# with compiled modules, without which each of the many processes that tests start takes a third longer
 test: setup ## all tests; ARGS="..." goes to pytest
 	@PYTHONDONTWRITEBYTECODE= $(VENV)/python -m pytest -n 3 --junitxml=test-results/junit.xml $(ARGS)
 
