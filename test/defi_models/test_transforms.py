@@ -10,7 +10,14 @@ from scipy.spatial.transform import Rotation
 
 from defi_models.config import ActionEncoding
 from defi_models.contract import CheckpointError, ContractError
-from defi_models.transforms import ActionTransform, ImageTransform, ProprioceptionTransform, Statistics
+from defi_models.transforms import (
+    DOWN,
+    ActionTransform,
+    ImageTransform,
+    ProprioceptionTransform,
+    Statistics,
+    raw_actions,
+)
 
 STATISTICS = Statistics((0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 1.0), tuple(range(10)), tuple(range(1, 11)))
 
@@ -33,6 +40,14 @@ def test_actions_decode_to_the_targets_they_encode(encoding: ActionEncoding, see
     turned = Rotation.from_quat(back[:, 3:]) * Rotation.from_quat(targets[:, 3:]).inv()
     np.testing.assert_allclose(turned.magnitude(), 0, atol=1e-7)
     np.testing.assert_allclose(opening, gripper, atol=1e-9)
+
+
+def test_absolute_targets_of_an_arm_that_points_down_do_not_jump() -> None:
+    """From the base, pointing down is half a turn: a hair to either side, the rotation vector was its own opposite."""
+    tilts = Rotation.from_euler("xyz", np.array([[t, 0.01 * np.sign(t), 0.3] for t in np.linspace(-0.02, 0.02, 9)]))
+    targets = np.concatenate([np.zeros((9, 3)), (tilts * Rotation.from_quat(DOWN)).as_quat()], axis=1)
+    actions = raw_actions("absolute_pose", targets, np.zeros(9), targets[0])
+    assert np.abs(np.diff(actions[:, 3:6], axis=0)).max() < 0.03
 
 
 def test_joint_positions_decode_to_the_targets_they_encode() -> None:

@@ -188,8 +188,9 @@ class DefiConfig:
         action_width: Numbers of one action; see `action_encoding`.
         proprioception_width: Numbers of the arm's state given to the decoder, 10; 0 for none, as in the paper.
         action_encoding: What an action is. "relative_pose": translation, rotation vector and gripper, from the observed
-            pose. "absolute_pose": the same from the base. "joint_positions": one number a joint, and the gripper.
-            "accumulated_pose": CALVIN's steps of translation, Euler angles and gripper, each from the target before.
+            pose. "absolute_pose": the same from the base's origin and a tool that points down. "joint_positions": one
+            number a joint, and the gripper. "accumulated_pose": CALVIN's steps of translation, Euler angles and gripper,
+            each from the target before.
         horizon_steps: Actions carried out before the next chunk is wanted; the whole chunk if absent.
     """
 

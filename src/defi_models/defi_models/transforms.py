@@ -18,6 +18,7 @@ from defi_models.contract import CheckpointError, ContractError, FloatArray
 
 FloatImage = npt.NDArray[np.float32]
 FIXED_AXES = "xyz"  # Euler angles as PyBullet, and so CALVIN, means them
+DOWN = (1.0, 0.0, 0.0, 0.0)  # of a tool that points down; from the base it is half a turn, where rotation vectors jump
 MINIMAL_SCALE = 1e-3  # an action that never moves is left as it is rather than blown up
 
 
@@ -104,7 +105,8 @@ class ActionTransform:
         statistics: How actions are normalised.
         encoding: What an action is. Every one ends with the gripper's opening mapped to -1..1.
             "relative_pose": translation [m] and rotation vector [rad], in the base frame, from the observed pose.
-            "absolute_pose": position [m] and rotation vector [rad] of the target in the base frame.
+            "absolute_pose": position [m], and rotation vector [rad] from a tool that points straight down, in the base
+            frame.
             "joint_positions": one number a joint [rad].
             "accumulated_pose": CALVIN's steps (defi-model 4.4, 7.1): translation [m] and change of the Euler angles
             about fixed x, y, z [rad], each from the target before, the first from the observed pose; the gripper
@@ -130,7 +132,8 @@ class ActionTransform:
             turned = Rotation.from_euler(FIXED_AXES, start.as_euler(FIXED_AXES) + raw[:, 3:6].cumsum(0))
             return np.concatenate([positions, turned.as_quat()], axis=1), (raw[:, -1] > 0).astype(np.float64)
         if self.encoding == "absolute_pose":
-            return np.concatenate([raw[:, :3], Rotation.from_rotvec(raw[:, 3:6]).as_quat()], axis=1), opening
+            turned = Rotation.from_rotvec(raw[:, 3:6]) * Rotation.from_quat(DOWN)
+            return np.concatenate([raw[:, :3], turned.as_quat()], axis=1), opening
         turned = Rotation.from_rotvec(raw[:, 3:6]) * start
         return np.concatenate([ee_pose[:3] + raw[:, :3], turned.as_quat()], axis=1), opening
 
@@ -154,7 +157,8 @@ def raw_actions(encoding: ActionEncoding, targets: FloatArray, gripper: FloatArr
         steps = np.diff(np.unwrap(angles, axis=0), axis=0)
         return np.concatenate([np.diff(positions, axis=0), steps, opening], axis=1)
     if encoding == "absolute_pose":
-        return np.concatenate([targets[:, :3], turns.as_rotvec(), opening], axis=1)
+        turned = turns * Rotation.from_quat(DOWN).inv()
+        return np.concatenate([targets[:, :3], turned.as_rotvec(), opening], axis=1)
     return np.concatenate([targets[:, :3] - ee_pose[:3], (turns * start.inv()).as_rotvec(), opening], axis=1)
 
 
