@@ -302,6 +302,15 @@ def test_bad_arguments_are_refused_in_one_line_and_leave_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_all_stages_done_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, run = tiny_episodes(tmp_path / "data"), tmp_path / "run"
+    run.mkdir()
+    for stage in STAGES:
+        (run / f"{stage}.safetensors").touch()
+    assert main(["train", "all", "--preset", "test", "--data", str(data), "--out", str(run)]) == 0
+    assert "every stage is done" in capsys.readouterr().out
+
+
 def test_a_stage_takes_as_many_steps_as_asked(tmp_path: Path) -> None:
     data = tiny_episodes(tmp_path / "data")
     arguments = ["autoencoder", "--preset", "test", "--data", str(data), "--out", str(tmp_path / "run"), "--steps", "1"]

@@ -86,6 +86,9 @@ class Train:
         if not parallel.is_member():
             open_data(args, chosen)
         undone = [stage for stage in chosen.schedules if not (args.out / f"{stage}.safetensors").exists()]
+        if args.stage == "all" and not undone:
+            sys.stdout.write(f"{args.out}: every stage is done; name one to train it again\n")
+            return 0
         work = partial(_train, args, undone if args.stage == "all" else [args.stage])
         if parallel.is_member():
             work()
