@@ -114,7 +114,12 @@ def test_a_camera_of_another_driver_is_heard_raw_or_compressed_reliable_or_not(g
     """Many camera drivers offer best effort only; asked for more, the middleware connects nobody and says little."""
     robot = with_values(
         load_robot("franka"),
-        {"cameras.wrist.source": topic, "cameras.wrist.width": 64, "cameras.wrist.height": 48},
+        {
+            "cameras.wrist.source": topic,
+            "cameras.wrist.width": 64,
+            "cameras.wrist.height": 48,
+            "cameras.wrist.latency_s": 0.1,
+        },
         "test",
     )
     node = graph.start(CameraNode, **parameters(video))  # any node of ours that can listen
@@ -133,6 +138,7 @@ def test_a_camera_of_another_driver_is_heard_raw_or_compressed_reliable_or_not(g
         spinning.set()
         thread.join()
     assert aligned is not None and aligned.images["wrist"].shape == image.shape
+    assert aligned.time_ns < node.now_ns() - 100_000_000, "this driver stamps 0.1 s late, says the robot file"
 
 
 def _spin(graph, stop):

@@ -64,6 +64,9 @@ class Camera:
     rate_hz: float = param(30.0, "Frames a second [Hz].", above=0.0, at_most=240.0)
     depth: bool = param(False, "Whether a RealSense also sends depth, as seen by its colour camera.")
     max_age_s: float = param(0.3, "An image older than this is not acted upon [s].", above=0.0, at_most=10.0)
+    latency_s: float = param(
+        0.0, "How long before its stamp an image was seen, where the driver stamps late [s].", at_least=0.0, at_most=1.0
+    )
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,9 @@ class Alignment:
     """How far apart in time what belongs together may be."""
 
     max_skew_s: float = param(0.05, "Largest spread of capture times of one observation's images [s].", above=0.0)
+    joint_latency_s: float = param(
+        0.0, "How long before their stamp joints were where a state says [s].", at_least=0.0, at_most=0.5
+    )
     joint_max_age_s: float = param(0.1, "A joint state older than this is not acted upon [s].", above=0.0)
     joint_max_gap_s: float = param(0.1, "Joint states further apart are not interpolated between [s].", above=0.0)
     history_s: float = param(2.0, "How long joint states are kept for looking back [s].", above=0.0, at_most=60.0)

@@ -41,6 +41,16 @@ def test_before_the_oldest_it_is_not_known(history):
     assert history.at(NOW_NS - 40 * MS) == "joint_states: asked for 0.040 s before the oldest of 1 s kept"
 
 
+def test_a_known_latency_dates_joints_back_to_when_they_were_read():
+    history = JointHistory(1, Alignment(joint_latency_s=0.02))
+    for tick in range(5):
+        now_ns = 10 * NS_PER_S + tick * 10_000_000
+        assert history.add(now_ns, [float(tick)], 1.0, now_ns) is None
+    sample = history.at(10 * NS_PER_S)
+    assert not isinstance(sample, str)
+    np.testing.assert_allclose(sample.positions, [2.0])  # said 20 ms later
+
+
 def test_over_a_gap_it_is_not_guessed(history):
     late_ns = NOW_NS + 400 * MS
     history.add(late_ns, [0, 0], 0.0, late_ns)

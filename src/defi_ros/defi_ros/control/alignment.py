@@ -47,6 +47,7 @@ class JointHistory:
         """Keeps `settings.history_s` of states of `joints` joints."""
         self._joints = joints
         self._settings = settings
+        self._latency_ns = round(settings.joint_latency_s * NS_PER_S)
         self._samples: deque[JointSample] = deque()
 
     @property
@@ -55,7 +56,11 @@ class JointHistory:
         return self._samples[-1] if self._samples else None
 
     def add(self, stamp_ns: int, positions: npt.ArrayLike, gripper: float, now_ns: int) -> str | None:
-        """Keeps one state. Returns None, or the reason it was refused. A clock set back forgets all earlier states."""
+        """Keeps one state. Returns None, or the reason it was refused. A clock set back forgets all earlier states.
+
+        `stamp_ns` is what the message says; the arm was there `joint_latency_s` before [ns].
+        """
+        stamp_ns -= self._latency_ns
         values = np.asarray(positions, dtype=np.float64)
         if values.shape != (self._joints,):
             return f"joint_states: got {values.size} positions, expected {self._joints}"

@@ -11,7 +11,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
-from defi_models.contract import ContractError, FloatArray
+from defi_models.contract import NS_PER_S, ContractError, FloatArray
 from defi_ros.bridge import qos
 from defi_ros.bridge.convert import JointReader, to_ns
 from defi_ros.bridge.images import image_from, image_type
@@ -42,6 +42,7 @@ class CameraInputs:
         self._topics = {name: camera_topic(robot, name) for name in cameras}
         max_age_s = {name: robot.cameras[name].max_age_s for name in cameras}
         self._aligner = FrameAligner(max_age_s, robot.alignment.max_skew_s)
+        self._latency_ns = {name: round(robot.cameras[name].latency_s * NS_PER_S) for name in cameras}
         self._changed = threading.Condition()
         self._fresh: AlignedFrames | None = None
         self._fresh_s = 0.0
@@ -78,7 +79,7 @@ class CameraInputs:
             image = image_from(message)
         except ContractError as error:
             return f"camera {name!r}: {error}"
-        stamp_ns = to_ns(message.header.stamp)
+        stamp_ns = to_ns(message.header.stamp) - self._latency_ns[name]
         refused = self._aligner.try_stamp(name, stamp_ns, now_ns)
         refused = refused or self._watches[name].judge(image, stamp_ns, self._joints_at)
         return refused or self._aligner.add(name, stamp_ns, image, now_ns)
