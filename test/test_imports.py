@@ -30,6 +30,7 @@ SHARES_PLACE_OF = {
     "defi_models.errors": "contract",
     "defi_models.arrays": "contract",
     "defi_models.words": "checkpoint",
+    "defi_models.bar": "checkpoint",
     "defi_models.files": "checkpoint",
     "defi_models.options": "checkpoint",
     "defi_models.sampling": "checkpoint",

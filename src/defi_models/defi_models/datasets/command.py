@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from defi_models.bar import Bar, bar
 from defi_models.contract import NS_PER_S, ConfigError
 from defi_models.datasets.inspecting import INSPECTING, add_encode, add_info
 from defi_models.options import check_at_least
@@ -65,22 +66,30 @@ class Data:
             return INSPECTING[args.kind](args)
         check_at_least(1, args, "episodes", "jobs", "rate_hz")
         check_at_least(0, args, "seed")
-        progress = Progress()
-        done, failed = _simulated(args, progress) if args.kind == "sim" else _metaworld(args, progress)
+        make = _simulated if args.kind == "sim" else _metaworld
+        with bar("demonstrations") as shown:
+            done, failed = make(args, Progress(shown))
         sys.stdout.write(f"{done} demonstrations in {args.out}; {failed} failed\n")
         return 0 if done else 1
 
 
 class Progress:
-    """A line now and then while demonstrations are made."""
+    """How many demonstrations are made: on a bar, or without one a line now and then.
 
-    def __init__(self) -> None:
+    Args:
+        shown: The bar.
+    """
+
+    def __init__(self, shown: Bar | None = None) -> None:
+        self._shown = shown
         self._start = self._last = time.monotonic()
 
     def __call__(self, done: int, failed: int, total: int) -> None:
         """Says how many of `total` are done and how many failed."""
         now = time.monotonic()
-        if now - self._last > PROGRESS_S or done + failed == total:
+        if self._shown is not None:
+            self._shown(done + failed, total, f"{failed} failed")
+        elif now - self._last > PROGRESS_S or done + failed == total:
             self._last = now
             minutes = (now - self._start) / 60
             sys.stdout.write(f"{done + failed}/{total} demonstrations, {failed} failed, {minutes:.1f} min\n")

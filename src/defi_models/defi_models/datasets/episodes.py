@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -158,11 +158,6 @@ def _decode(buffer: npt.NDArray[np.uint8], sizes: npt.NDArray[np.int64]) -> npt.
             raise ValueError(f"image {len(images)} is no PNG")
         images.append(image)
     return np.stack(images).astype(np.uint8)
-
-
-def load_episodes(folder: Path) -> Iterator[Episode]:
-    """Every episode of a folder in order."""
-    return (load_episode(path) for path in episode_files(folder))
 
 
 def rows_at(count: int, own_ns: int, wanted_ns: int) -> npt.NDArray[np.int64]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from defi_models.bar import bar
 from defi_models.contract import ConfigError
 from defi_models.options import check_at_least
 
@@ -82,12 +83,17 @@ def run_encode(args: argparse.Namespace) -> int:
     plan = plan_of(args.data, args.model, args.out, args.clips_per_shard, cameras_of(args.camera))
     start = time.monotonic()
 
-    def progress(done: int, shards: int, damaged: int) -> None:
-        minutes = (time.monotonic() - start) / 60
-        sys.stdout.write(f"shard {done}/{shards}  {damaged} clips damaged  {minutes:.1f} min\n")
-        sys.stdout.flush()
+    with bar("shards") as shown:
 
-    made = encode(plan, jobs=args.jobs, ray_address=args.ray, tolerated=args.max_damaged, progress=progress)
+        def progress(done: int, shards: int, damaged: int) -> None:
+            if shown is not None:
+                shown(done, shards, f"{damaged} clips damaged")
+                return
+            minutes = (time.monotonic() - start) / 60
+            sys.stdout.write(f"shard {done}/{shards}  {damaged} clips damaged  {minutes:.1f} min\n")
+            sys.stdout.flush()
+
+        made = encode(plan, jobs=args.jobs, ray_address=args.ray, tolerated=args.max_damaged, progress=progress)
     sys.stdout.write(f"{len(plan.names)} clips in {plan.shards} shards: {made}\n")
     return 0
 

@@ -190,7 +190,8 @@ SCENE_WIDTH = 24
 def scene_start(start: State) -> FloatArray:
     """The scene a chain starts from, as CALVIN's `scene_obs`, shape (24,).
 
-    Fixtures and lights, then x, y, z [m] and Euler angles [rad] of the three blocks. Where blocks on the table lie and how they are turned is drawn from a seed that is a hash of the state.
+    Fixtures and lights, then x, y, z [m] and Euler angles [rad] of the three blocks. Where blocks on the table lie and
+    how they are turned is drawn from a seed that is a hash of the state.
     """
     rng = np.random.RandomState(fnv1_32(str(dict(start).values())))
     spots = [np.array(spot) for spot in _TABLE_SPOTS]

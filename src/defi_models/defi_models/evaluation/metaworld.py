@@ -93,6 +93,7 @@ class MetaWorldEvaluation:
         with multiprocessing.get_context("spawn").Pool(min(args.jobs, len(jobs))) as pool:
             scores = pool.starmap(judge, jobs, chunksize=1)
         every = [success for score in scores for success in score.successes]
+        sys.stdout.write(f"policy {args.policy}  seed {args.seed}\n")
         for name, successes in [*((score.task, score.successes) for score in scores), ("all", every)]:
             low, high = wilson_interval(sum(successes), len(successes))
             sys.stdout.write(

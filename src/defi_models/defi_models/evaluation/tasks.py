@@ -66,6 +66,7 @@ class Tasks:
         shares = [(args.policy, jobs[i :: args.jobs], timing, args.split) for i in range(args.jobs)]
         with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
             attempts = [one for share in pool.starmap(judge, shares) for one in share]
+        sys.stdout.write(f"policy {args.policy}  seed {args.seed}  scenes {args.split}\n")
         report(attempts, names)
         write_json(args.json, score(attempts, args.policy, args.split, args.seed))
         return 0

@@ -6,12 +6,12 @@ import argparse
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from defi_models.bar import bar
 from defi_models.contract import ConfigError
 from defi_models.datasets.frames import Frames
 from defi_models.datasets.inspecting import add_camera, cameras_of
@@ -19,9 +19,6 @@ from defi_models.datasets.mixture import mixed
 from defi_models.datasets.packing import open_frames
 from defi_models.options import check_at_least
 from defi_models.training.presets import PRESETS, STAGES, Preset, preset
-
-if TYPE_CHECKING:
-    from defi_models.training.watch import Bar
 
 
 class Train:
@@ -197,7 +194,7 @@ def _train(args: argparse.Namespace, stages: Sequence[str]) -> None:
                 sys.stdout.write(f"{stage}: {line}\n")
                 sys.stdout.flush()
 
-        with _bar(stage) as bar:
+        with bar(stage) if not parallel.rank() else contextlib.nullcontext() as shown:
             run = Run(
                 chosen,
                 frames,
@@ -205,7 +202,7 @@ def _train(args: argparse.Namespace, stages: Sequence[str]) -> None:
                 args.seed,
                 args.arm,
                 progress,
-                bar,
+                shown,
                 args.precision,
                 args.start and Start(args.start),
             )
@@ -213,29 +210,3 @@ def _train(args: argparse.Namespace, stages: Sequence[str]) -> None:
             STAGE_FUNCTIONS[stage](run)
         parallel.barrier()
         progress(f"done in {(time.monotonic() - start) / 60:.1f} min")
-
-
-@contextlib.contextmanager
-def _bar(stage: str) -> Iterator[Bar | None]:
-    """A bar with the time left where the output is a terminal; None elsewhere."""
-    from defi_models.training import parallel
-
-    if not sys.stdout.isatty() or parallel.rank():
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn(stage),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns) as shown:
-        task = shown.add_task("", total=None)
-
-        def show(step: int, steps: int, figures: str) -> None:
-            shown.update(task, completed=step, total=steps, description=figures)
-
-        yield show

@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from defi_models.bar import Bar
 from defi_models.config import DefiConfig, PretrainedTextConfig, TextConfig
 from defi_models.contract import ConfigError
 from defi_models.datasets.frames import Frames
@@ -33,7 +34,7 @@ from defi_models.training.presets import Preset
 from defi_models.training.start import Start
 from defi_models.training.state import TrainingError, save_whole
 from defi_models.training.step import Step
-from defi_models.training.watch import Bar, Picture, Watch
+from defi_models.training.watch import Picture, Watch
 from defi_models.words import Tokenizer, tokenizer_of, vocabulary
 
 RUN_FILE = "run.json"

@@ -11,11 +11,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from defi_models.bar import Bar
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -32,14 +34,6 @@ def mean_figures(rows: Collection[Figures]) -> dict[str, float]:
     last = list(rows)[-1:]
     found = {key: [row[key] for row in rows if not math.isnan(row.get(key, math.nan))] for row in last for key in row}
     return {key: float(np.mean(values)) for key, values in found.items() if values}
-
-
-class Bar(Protocol):
-    """A bar on a terminal."""
-
-    def __call__(self, step: int, steps: int, figures: str) -> None:
-        """Shows that `step` of `steps` are done, and the figures of late."""
-        ...
 
 
 class Watch:
