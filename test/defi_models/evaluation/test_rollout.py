@@ -5,7 +5,7 @@ import pytest
 
 from defi_models.contract import ConfigError
 from defi_models.evaluation.rollout import Attempt, Timing, add_timing_arguments, attempt, check_serves, timing_of
-from defi_models.evaluation.tasks import score
+from defi_models.evaluation.tasks import report, score
 from defi_models.inference.scripted_policy import SCRIPTED_SPEC, ScriptedPolicy
 from defi_sim.world import World
 
@@ -36,6 +36,12 @@ def test_what_is_written_of_attempts_states_seed_number_and_interval():
     assert (found["seed"], found["episodes"], found["success"]) == (7, 4, 0.75)
     low, high = found["interval_95"]
     assert 0 < low < 0.75 < high < 1
+
+
+def test_tasks_that_were_not_tried_have_no_line(capsys: pytest.CaptureFixture):
+    report([Attempt("turn_on_led", 0, True, 2.0)], ["turn_on_led", "turn_off_led"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [["turn_on_led", "1/1"], ["all", "1/1"]]
 
 
 def test_timing_is_read_from_a_command_line_and_negative_times_are_refused():

@@ -73,8 +73,9 @@ class Tasks:
 
 
 def report(attempts: Sequence[Attempt], names: Sequence[str]) -> None:
-    """Prints success, its 95 % interval and the mean duration of successes, for each task and in all."""
-    for name in [*names, ""]:
+    """Prints success, its 95 % interval and the mean duration of successes, for each task tried and in all."""
+    tried = {one.task for one in attempts}
+    for name in [*(name for name in names if name in tried), ""]:
         mine = [a for a in attempts if name in ("", a.task)]
         won = [a for a in mine if a.success]
         low, high = wilson_interval(len(won), len(mine))

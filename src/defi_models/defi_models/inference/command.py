@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from defi_models.checkpoint import FORWARD, VIDEO
 from defi_models.contract import NS_PER_S, ConfigError
+from defi_models.files import check_place
 from defi_models.inference.load import resolve
 from defi_models.transforms import ImageTransform
 
@@ -43,6 +44,7 @@ class Imagine:
         """
         if args.steps < 1:
             raise ConfigError(f"--steps: got {args.steps}, expected 1 or more")
+        check_video(args.out)
         image = cv2.imread(str(args.image), cv2.IMREAD_COLOR_RGB) if args.image.is_file() else None
         if image is None:
             raise ConfigError(f"--image: got {args.image}, expected an image file that exists (PNG or JPEG)")
@@ -65,16 +67,28 @@ class Imagine:
         return 0
 
 
+def check_video(path: Path) -> None:
+    """Refuses what no video can be written to, before the work.
+
+    Raises:
+        ConfigError: so.
+    """
+    if path.suffix.lower() != ".mp4":
+        raise ConfigError(f"--out: got {path}, expected a file with the ending .mp4")
+    check_place("--out", path)
+
+
 def write_video(path: Path, frames: npt.NDArray[np.uint8], step_s: float) -> None:
     """Writes uint8 RGB `frames` (T, H, W, 3), each shown for `step_s`, enlarged for people.
 
     Raises:
         ConfigError: no video can be written there.
     """
+    check_video(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), RATE_HZ, (SHOWN_PX, SHOWN_PX))
     if not writer.isOpened():
-        raise ConfigError(f"--out: got {path}, expected a file that can be written with the ending .mp4")
+        raise ConfigError(f"--out: got {path}, expected a file that can be written")
     for frame in frames:
         large = cv2.resize(frame, (SHOWN_PX, SHOWN_PX), interpolation=cv2.INTER_CUBIC)
         for _ in range(max(1, round(step_s * RATE_HZ))):
