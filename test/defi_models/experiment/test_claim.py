@@ -114,7 +114,7 @@ def test_report_without_results_of_the_arms_says_so_and_shows_the_rest(tmp_path:
     text = page.read_text()
     assert "No result yet: `defi claim --budget cpu`" in text
     assert "| GFDM UNet | 1,234,567 | 4,321.50 |" in text
-    assert "2.0e-05, within 0.001" in text and "50.5 ms with onnxruntime, within 60 ms" in text
+    assert "2.0e-05, within 0.001" in text and "50.5 ms with onnxruntime, within 60 ms and no slower than torch" in text
 
 
 def test_report_says_when_the_paper_is_contradicted(finished: Path, tmp_path: Path) -> None:

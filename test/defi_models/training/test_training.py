@@ -186,6 +186,16 @@ def test_images_are_packed_again_when_other_cameras_or_clips_are_meant(tmp_path:
     np.testing.assert_array_equal(open_frames(data, CAMERAS, 32).pixels[-12:], first[:12])
 
 
+def test_data_in_a_folder_that_cannot_be_written_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> str:
+        raise PermissionError("read-only file system")
+
+    data = tiny_episodes(tmp_path / "data")
+    monkeypatch.setattr("defi_models.datasets.packing.tempfile.mkdtemp", refuse)
+    with pytest.raises(DatasetError, match=r"cannot be written \(read-only file system\).*packed beside the data"):
+        open_frames(data, CAMERAS, 32)
+
+
 def test_arrays_packed_by_an_older_version_are_read_as_they_are(tmp_path: Path) -> None:
     data = tiny_episodes(tmp_path / "data")
     open_frames(data, CAMERAS, 32)

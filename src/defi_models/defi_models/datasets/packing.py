@@ -90,9 +90,19 @@ def _is_packed(packed: Path, source: Source, wanted: _Wanted) -> bool:
 
 
 def _pack(source: Source, packed: Path, wanted: _Wanted) -> None:
-    """Writes all arrays beside their place and moves them there whole."""
+    """Writes all arrays beside their place and moves them there whole.
+
+    Raises:
+        DatasetError: that is a place that cannot be written, or the data are not what is wanted.
+    """
     names = source.names()
-    part = Path(tempfile.mkdtemp(prefix=f".{packed.name}-", dir=packed.parent))
+    try:
+        part = Path(tempfile.mkdtemp(prefix=f".{packed.name}-", dir=packed.parent))
+    except OSError as error:
+        raise DatasetError(
+            f"{packed.parent}: got a folder that cannot be written ({error}), expected one that can: images are packed "
+            "beside the data; copy or link the data into a folder of your own"
+        ) from error
     try:
         meta = _write_arrays(source, names, part, wanted)
         meta |= wanted.of(names)

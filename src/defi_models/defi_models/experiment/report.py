@@ -175,7 +175,8 @@ def export_section(report: Report) -> str:
     quick = "within" if total["onnx"] <= TARGET_MS else "above"
     return (
         f"Largest difference of normalised actions between torch and onnxruntime: {difference:.1e}, {met} "
-        f"{TARGET_DIFFERENCE:g}. A chunk takes {total['onnx']:.1f} ms with onnxruntime, {quick} {TARGET_MS:g} ms.\n\n"
+        f"{TARGET_DIFFERENCE:g}. A chunk takes {total['onnx']:.1f} ms with onnxruntime, {quick} {TARGET_MS:g} ms and "
+        f"{'no slower' if total['onnx'] <= total['torch'] else 'slower'} than torch.\n\n"
         + table(["median, one thread [ms]", "torch", "onnxruntime"], rows)
     )
 
