@@ -21,7 +21,7 @@ from defi_models.checkpoint import read_checkpoint
 from defi_models.cli import main
 from defi_models.config import AutoencoderConfig, DefiConfig
 from defi_models.contract import ConfigError
-from defi_models.datasets.episodes import DatasetError, episode_files, load_episode
+from defi_models.datasets.episodes import DatasetError, episode_files, load_episode, save_episode
 from defi_models.datasets.frames import Encoded
 from defi_models.datasets.mixture import mixed
 from defi_models.datasets.packing import open_frames
@@ -310,6 +310,20 @@ def test_bad_arguments_are_refused_in_one_line_and_leave_nothing(
     assert message in told
     assert len(told.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sentence_too_long_for_the_model_is_refused_before_the_first_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was met at whatever step first drew it, hours into a run."""
+    data = tiny_episodes(tmp_path / "data")
+    path = episode_files(data)[2]
+    said = "open the drawer, then close it, and open it once more, slowly, please"
+    save_episode(replace(load_episode(path), instructions=("open the drawer", said)), path)
+    assert main(["train", "gfdm", "--preset", "test", "--data", str(data), "--out", str(tmp_path / "run")]) == 2
+    told = capsys.readouterr().err
+    assert "got 13 words" in told and said in told and "expected at most 12" in told
+    assert not (tmp_path / "run").exists()
 
 
 def test_all_stages_done_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

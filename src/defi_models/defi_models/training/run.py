@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from defi_models.bar import Bar
 from defi_models.config import DefiConfig, PretrainedTextConfig, TextConfig
 from defi_models.contract import ConfigError
-from defi_models.datasets.frames import Frames
+from defi_models.datasets.frames import UNSAID, Frames
 from defi_models.files import write_text
 from defi_models.training import parallel
 from defi_models.training.loop import fit
@@ -97,7 +97,12 @@ class Run:
         """Writes down what is trained, for people, for later stages and for `defi data encode`.
 
         Every process calls this. The vocabulary is that of the first stage; words that later data bring are told.
+
+        Raises:
+            ContractError: a sentence of the data is longer than the text encoder takes; else it would be met at some step.
         """
+        if stage != "autoencoder":  # which reads no words
+            self.tokenizer(sorted({text for texts in self.frames.instructions for text in texts}) or [UNSAID])
         path = self.out / RUN_FILE
         if parallel.rank() == 0:
             self.out.mkdir(parents=True, exist_ok=True)

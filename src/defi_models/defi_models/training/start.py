@@ -64,6 +64,7 @@ class Start:
         """Copies its tokenizers into a run, if it has some."""
         for name in TOKENIZERS:
             if name in self.checkpoint.hashes and not (out / name).is_file():
+                out.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(self.checkpoint.weights(name), out / name)
 
 
