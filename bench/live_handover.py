@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 import numpy as np
-from faulty_graph import Relay
 from sensor_msgs.msg import Joy
+from witness import Witness
 
 from defi_msgs.msg import ControlState
 from defi_ros.bridge import qos
@@ -37,15 +37,16 @@ def measure(handovers: int, seed: int) -> dict[str, Any]:
     with Interruption() as interruption, surroundings(sim=True) as folder:
         parts = [*processes(load_robot("franka"), options), teleop]
         graph = Graph(parts, folder, PlainView(sys.stderr), Report("franka", "scripted"), interruption)
-        relay = Relay()
-        joy = relay.node.create_publisher(Joy, "joy", qos.STREAM)
+        witness = Witness()
+        joy = witness.node.create_publisher(Joy, "joy", qos.STREAM)
+        witness.begin()
         try:
             graph.start()
-            times_ms = [_hand_over(graph, relay, joy, seed + number) for number in range(handovers)]
-            state = relay.state
+            times_ms = [_hand_over(graph, witness, joy, seed + number) for number in range(handovers)]
+            state = witness.state
         finally:
             graph.stop("the benchmark has ended")
-            relay.close()
+            witness.close()
     return {
         "handovers": len(times_ms),
         "limits_violated": int(state.limit_violations) if state else -1,
@@ -57,21 +58,21 @@ def measure(handovers: int, seed: int) -> dict[str, Any]:
     }
 
 
-def _hand_over(graph: Graph, relay: Relay, joy: Any, seed: int) -> float:
+def _hand_over(graph: Graph, witness: Witness, joy: Any, seed: int) -> float:
     """Lets the policy move the arm, presses the deadman, and returns how long it took [ms]; infinite when it did not."""
     graph.reset(seed, TASK)
     task = graph.listener.ask_task(INSTRUCTION, 30.0)
-    graph.wait(lambda: relay.moving, MOVES_S)
+    graph.wait(lambda: witness.moving, MOVES_S)
     pressed_s = time.monotonic()
     joy.publish(Joy(axes=[0.0] * AXES, buttons=[int(number == DEADMAN) for number in range(BUTTONS)]))
-    graph.wait(lambda: _taken(relay, pressed_s) is not None, TAKES_S)
-    taken_s = _taken(relay, pressed_s)
+    graph.wait(lambda: _taken(witness, pressed_s) is not None, TAKES_S)
+    taken_s = _taken(witness, pressed_s)
     joy.publish(Joy(axes=[0.0] * AXES, buttons=[0] * BUTTONS))
     task.cancel()
     graph.wait(lambda: graph.listener.at_rest, RESTS_S)
     return float("inf") if taken_s is None else 1e3 * (taken_s - pressed_s)
 
 
-def _taken(relay: Relay, pressed_s: float) -> float | None:
-    heard = list(relay.states)
+def _taken(witness: Witness, pressed_s: float) -> float | None:
+    heard = list(witness.states)
     return next((at_s for at_s, state in heard if at_s >= pressed_s and state.mode == ControlState.TELEOP), None)
