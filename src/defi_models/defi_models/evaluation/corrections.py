@@ -12,6 +12,7 @@ import multiprocessing
 import sys
 import time
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from defi_models.datasets.episodes import save_episode
 from defi_models.datasets.simulated import episode_of
 from defi_models.evaluation.rollout import Rollout, Timing, add_timing_arguments, timing_of
 from defi_models.inference.load import BACKENDS, load_policy, read_spec
+from defi_models.options import check_at_least
 from defi_sim.play import FIRST_TASKS, play
 from defi_sim.task import Task
 from defi_sim.world import World
@@ -87,18 +89,14 @@ def correct(world: World, policy: Policy, wanted: Wanted, seed: int, first_task:
     return Outcome(done, shown, failed)
 
 
-_opened: tuple[Wanted, World, Policy] | None = None  # one a worker process
+@lru_cache(maxsize=1)
+def _opened(wanted: Wanted) -> tuple[World, Policy]:
+    """Opened once a worker process, by its first row: what goes wrong in a pool's initializer is tried for ever."""
+    return World(), load_policy(wanted.policy, backend=wanted.backend, threads=1)
 
 
-def _open(wanted: Wanted) -> None:
-    global _opened  # noqa: PLW0603  set once, by the pool's initializer
-    _opened = wanted, World(), load_policy(wanted.policy, backend=wanted.backend, threads=1)
-
-
-def _correct(job: tuple[int, str]) -> Outcome:
-    assert _opened is not None, "the pool's initializer opens it"
-    wanted, world, policy = _opened
-    return correct(world, policy, wanted, *job)
+def _correct(wanted: Wanted, job: tuple[int, str]) -> Outcome:
+    return correct(*_opened(wanted), wanted, *job)
 
 
 class Correct:
@@ -126,9 +124,8 @@ class Correct:
             CheckpointError: there is no such policy.
             ConfigError: a number is out of range, or the policy needs no correction.
         """
-        for name in ("tries", "in_a_row", "jobs", "rate_hz"):
-            if getattr(args, name) < 1:
-                raise ConfigError(f"--{name.replace('_', '-')}: got {getattr(args, name)}, expected at least 1")
+        check_at_least(1, args, "tries", "in_a_row", "jobs", "rate_hz")
+        check_at_least(0, args, "seed")
         if read_spec(args.policy).needs_scene:
             raise ConfigError(f"--policy: got {args.policy!r}, which is the expert itself, expected one that learns")
         args.out.mkdir(parents=True, exist_ok=True)
@@ -136,8 +133,8 @@ class Correct:
         rows = -(-args.tries // args.in_a_row)
         jobs = [(args.seed + row, FIRST_TASKS[row % len(FIRST_TASKS)]) for row in range(rows)]
         began, outcomes = time.monotonic(), []
-        with multiprocessing.get_context("spawn").Pool(min(args.jobs, rows), _open, (wanted,)) as pool:
-            for outcome in pool.imap_unordered(_correct, jobs):
+        with multiprocessing.get_context("spawn").Pool(min(args.jobs, rows)) as pool:
+            for outcome in pool.imap_unordered(partial(_correct, wanted), jobs):
                 outcomes.append(outcome)
                 done, shown, failed = (sum(getattr(o, name) for o in outcomes) for name in ("done", "shown", "failed"))
                 sys.stdout.write(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from defi_models.models.defi import ForwardHalf, InverseHalf
 from defi_models.sampling import Promise
 
 M = TypeVar("M", bound=nn.Module)
+F = TypeVar("F", bound=Callable)
 
 
 class TorchForward:
@@ -27,7 +28,7 @@ class TorchForward:
     Args:
         checkpoint: A model's folder.
         device: Where to run.
-        compiled: Through `torch.compile`, which takes minutes once and needs a C++ compiler on a CPU.
+        compiled: Through `torch.compile`, which takes minutes once and needs a C++ compiler on a CPU; see `compile_once`.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu", compiled: bool = False) -> None:
@@ -36,7 +37,7 @@ class TorchForward:
         if self._device.type == "cuda" and isinstance(checkpoint.config.gfdm, SvdConfig):
             half.gfdm.to_half_precision()  # as the paper runs it
         self._half = half.to(self._device)
-        self._run = torch.compile(self._half, dynamic=False) if compiled else self._half
+        self._run = compile_once(self._half) if compiled else self._half
 
     @torch.inference_mode()
     def words(self, tokens: npt.NDArray[np.int64]) -> Words:
@@ -64,8 +65,8 @@ class TorchInverse:
         self._half = load_half(lambda: InverseHalf(checkpoint.config, width), checkpoint, INVERSE).to(self._device)
         self._noise = self._half.fixed_noise.to(self._device)
         if compiled:  # each once: compiled as one, the sampling loop would be unrolled
-            self._half.context = torch.compile(self._half.context, dynamic=False)
-            self._half.denoiser.denoise = torch.compile(self._half.denoiser.denoise, dynamic=False)
+            self._half.context = compile_once(self._half.context)
+            self._half.denoiser.denoise = compile_once(self._half.denoiser.denoise)
 
     @torch.inference_mode()
     def words(self, tokens: npt.NDArray[np.int64]) -> Words:
@@ -86,6 +87,15 @@ class TorchInverse:
         seen, state, actions, weights = _tensors(self._device, features[None], proprioception, promised, weight)
         found = self._half.act(seen, vectors, mask, pooled, state, self._noise, Promise(actions, weights))
         return found[0].float().cpu().numpy()
+
+
+def compile_once(function: F) -> F:
+    """`function` compiled for the shapes of its first call; on CUDA replayed as a CUDA graph, for launches dominate there.
+
+    A graph's results are overwritten by its next replay. Callers here use them up first: features and actions are copied
+    to the CPU, context and denoised actions go through an operation outside of the graph.
+    """
+    return cast(F, torch.compile(function, dynamic=False, mode="reduce-overhead"))
 
 
 def _words(encoder: nn.Module, tokens: npt.NDArray[np.int64], device: torch.device) -> Words:
