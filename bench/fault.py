@@ -66,8 +66,9 @@ class Result:
 
 def judge(fault: Fault, where: str, rest_s: float | None, reason: str, cause: str, violations: int) -> Result:
     """The result of a fault that was tried."""
-    heard = f"{reason} {cause}" if fault.goes_on else reason
-    good = re.search(fault.reason, heard) is not None and violations == 0 and (rest_s is not None or fault.goes_on)
+    if fault.goes_on and not re.search(fault.reason, reason):
+        reason = cause  # an arm that goes on need not say why: it is what the nodes say
+    good = re.search(fault.reason, reason) is not None and violations == 0 and (rest_s is not None or fault.goes_on)
     stood = fault.mode in ("nobody", "stopped")
     arm = "went on" if rest_s is None else "stayed at rest" if stood else "came to rest"
     return Result(
@@ -109,24 +110,30 @@ def table(results: Sequence[Result]) -> str:
 
 def page(results: Sequence[Result], nice: int | None = None) -> str:
     """docs/faults.md; `nice` is the niceness inference had, None: the robot file's."""
-    first = "" if nice is None else f" Others used the machine too, so inference ran at niceness {nice}, not at 10."
+    first = (
+        ""
+        if nice is None
+        else f" Others\nused the machine too, so inference ran at niceness {nice}, not at the robot file's."
+    )
     untried = sum(one.arm == NOT_TRIED for one in results)
     good = sum(one.good for one in results)
     rests = [one.rest_s for one in results if one.rest_s is not None and one.arm == "came to rest"]
     loads = [one.load for one in results]
     return (
         "# Faults, and what the arm did\n\n"
-        "Made by `python bench/faults.py --markdown docs/faults.md`; do not edit. Faults marked *graph* were put into the\n"
+        "Made by `python bench/faults.py --markdown docs/faults.md`, in one go or in pieces; do not edit. Faults marked\n"
+        "*graph* were put into the "
         "running graph of the simulated Franka (those of cameras under the policy that looks through them), those marked\n"
         "*robot* into a robot without a scene that speaks the interfaces of its driver, in front of the arm bridge's\n"
-        "process, and those marked *core* into the arm bridge's core alone.\n\n"
+        "process, and those marked *core* into the arm bridge's core alone. A fault before which the arm was not moving, or\n"
+        "whose task was over just then, was tried again, at most twice.\n\n"
         f"Of {len(results)} faults {good} ended as they must: at rest with the reason of the fault, or refused by name while the arm\n"
         f"goes on, and no command outside a limit; {len(results) - good - untried} did not, and {untried} could not be tried, because the arm did not\n"
         "move before. At rest means that nothing is commanded and that the measured joints stand still. Of CPU starvation\n"
         "and a full disk only the limits are judged. Time to rest is counted from the fault: median "
         f"{float(np.median(rests)):.2f} s,\nlongest {max(rests):.2f} s. The reason is what `control_state` says about a second later.\n\n"
-        f"Load average of the minute before each fault: median {float(np.median(loads)):.1f}, highest {max(loads):.1f}, on {os.cpu_count()} cores; the graph itself\n"
-        "makes most of it, CPU starvation the highest. On a busy machine inference is late and its processes are taken for\n"
-        f"dead, so an arm may rest for another reason than the fault; such a row counts as not good, whatever the arm did.{first}\n\n"
+        f"Load average of the minute before each fault: median {float(np.median(loads)):.1f}, highest {max(loads):.1f}, on {os.cpu_count()} cores.{first}\n"
+        "On a busy machine inference is late and its processes are taken for dead, so an arm may rest for another reason than\n"
+        "the fault; such a row counts as not good, whatever the arm did.\n\n"
         f"{table(results)}\n"
     )

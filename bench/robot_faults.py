@@ -123,7 +123,9 @@ CASES: Sequence[tuple[Site, Fault]] = (
     (PANDA, Fault("gripper refuses its goal", "policy", grips_refused, "gripper: .* rejected the goal")),
     (
         VELOCITY,
-        Fault("velocity controller: its stop guard killed", "person", killed("stop_guard_node"), "stop_guard_node"),
+        Fault(
+            "velocity controller: its stop guard killed", "person", killed("stop_guard_node"), "stop_guard_node is gone"
+        ),
     ),
     (
         VELOCITY,

@@ -77,13 +77,12 @@ class RobotRig:
         robot: The emulated robot; `robot.simulation` is its mechanics.
         witness: Hears and asks.
         opening: What the made-up policy wants of the gripper, 0 closed .. 1 open.
-        told: What a fault was answered, where that is the reason to judge.
     """
 
     def __init__(self, site: Site, folder: Path) -> None:
         """Starts everything; `folder` gets the logs."""
         self._file = load_robot(site.robot)
-        self.opening, self.told = 1.0, ""
+        self.opening = 1.0
         parameters = {"robot": site.robot, **QUICK, **site.changes}
         self._context = Context()
         rclpy.init(args=[], context=self._context)
@@ -182,9 +181,9 @@ def try_on(rig: RobotRig, fault: Fault) -> Result:
     fault.inject(rig)
     rest_s = witness.rest_s(injected_s, rig.wait, GOES_ON_S if fault.goes_on else RESTS_S)
     rig.wait(lambda: False, fault.told_s)
-    ended = [f"{end.name} ended: {end.reason}" for child in rig.children.values() if (end := child.ended())]
+    end = rig.children["arm_bridge_node"].ended()
     cause = "; ".join(f"{node}: {text}" for node, text in witness.troubles.items() if text)
-    reason = rig.told or "; ".join(ended) or witness.reason
+    reason = witness.reason if end is None else f"{end.name} ended: {end.reason}"
     return judge(fault, "robot", rest_s, reason, cause, witness.violations - before)
 
 
