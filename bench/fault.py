@@ -67,7 +67,7 @@ class Result:
 def judge(fault: Fault, where: str, rest_s: float | None, reason: str, cause: str, violations: int) -> Result:
     """The result of a fault that was tried."""
     if fault.goes_on and not re.search(fault.reason, reason):
-        reason = cause  # an arm that goes on need not say why: it is what the nodes say
+        reason = cause or reason  # an arm that goes on need not say why; the nodes do
     good = re.search(fault.reason, reason) is not None and violations == 0 and (rest_s is not None or fault.goes_on)
     stood = fault.mode in ("nobody", "stopped")
     arm = "went on" if rest_s is None else "stayed at rest" if stood else "came to rest"
