@@ -3,8 +3,9 @@
     python bench/seams.py --policy nano --episodes 8
 
 The arm bridge's core drives the simulated arm; chunks come as late as on a robot. A seam is each tick from the first
-command of a new chunk until it has faded in. Shown is the largest change of commanded joint velocity from one tick to the
-next [rad/s]. Exits with 1 when a seam's step of command is the larger.
+command of a new chunk until it has faded in. Shown is how much the velocity of the tool's target changes from one tick to
+the next [m/s]: of the target, since the limits level what is commanded (its steps, in parts of what the limits allow, stand
+beside). Exits with 1 when a seam has the larger step.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def infer(world: World, policy: Policy, text: str, now_ns: int, promised: Action
 
 
 def episode(world: World, policy: Policy, blending: str, task: str, seed: int) -> dict[str, list[float]]:
-    """Steps of one attempt: "seam" and "within" -> changes of commanded velocity [rad/s]."""
+    """Steps of one attempt, of "seam" and "within": changes of the target's velocity [m/s], and of the command's, of 1."""
     world.reset(seed, task=task)
     text, start = TASKS[task].instructions[0], world.scene()
     values = {"control.rate_hz": RATE_HZ, "control.blending": blending, "control.blend_s": FADE_S}
@@ -58,6 +59,7 @@ def episode(world: World, policy: Policy, blending: str, task: str, seed: int) -
     core.request(Mode.POLICY, "bench", 0)
     steps: dict[str, list[float]] = defaultdict(list)
     next_ns, seam_until_ns, chunks, before = period_ns, 0, 0, np.zeros(len(robot.spec.joint_names))
+    places: list[np.ndarray] = []
     for tick in range(1, round(EPISODE_S * RATE_HZ)):
         now_ns = tick * period_ns
         if now_ns >= next_ns:
@@ -77,10 +79,13 @@ def episode(world: World, policy: Policy, blending: str, task: str, seed: int) -
         promises.executing(command.chunk_stamp_ns)
         if command.chunk_started:
             chunks, seam_until_ns = chunks + 1, now_ns + round(FADE_S * NS_PER_S)
-        if chunks > 1:  # the first begins from rest
-            steps["seam" if now_ns <= seam_until_ns else "within"].append(
-                float(np.abs(command.velocities - before).max())
-            )
+        due = core._schedule.target_at(now_ns)  # what the core would be asked for without limits
+        places = [*places[-2:], due.row[:3]] if due is not None else []
+        where = "seam" if now_ns <= seam_until_ns else "within"
+        if chunks > 1 and len(places) == 3:  # the first begins from rest
+            steps[where].append(float(np.linalg.norm(np.diff(places, 2, axis=0))) * RATE_HZ)
+            most = robot.spec.limits.acceleration / RATE_HZ
+            steps[f"commanded {where}"].append(float((np.abs(command.velocities - before) / most).max()))
         before = command.velocities
         if command.positions is not None:
             world.command_joints(command.positions)
@@ -90,6 +95,12 @@ def episode(world: World, policy: Policy, blending: str, task: str, seed: int) -
         if TASKS[task].success(start, world.scene()):
             break
     return steps
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median, 99th percentile and largest."""
+    median, late = np.percentile(values, (50, 99))
+    return {"p50": float(median), "p99": float(late), "max": max(values)}
 
 
 def main() -> int:
@@ -104,7 +115,8 @@ def main() -> int:
     figures, good = {}, True
     policy = load_policy(arguments.policy, threads=1)
     print(
-        f"{'blending':<12}{'seam max':>10}{'within max':>12}{'seam p99':>10}{'within p99':>12}   steps of velocity [rad/s]"
+        f"{'blending':<12}{'seam max':>10}{'within max':>12}{'seam p99':>10}{'within p99':>12}   [m/s]   "
+        "commanded, of 1: seam p50, within p50"
     )
     with World() as world:
         for blending in BLENDINGS:
@@ -113,11 +125,15 @@ def main() -> int:
                 found = episode(world, policy, blending, TASK_NAMES[number % len(TASK_NAMES)], 1000 + number)
                 for name, values in found.items():
                     steps[name] += values
-            row = {name: {"max": max(steps[name]), "p99": float(np.percentile(steps[name], 99))} for name in steps}
+            row = {name: spread(values) for name, values in steps.items()}
             figures[blending] = row
             seam, within = row["seam"], row["within"]
             good = good and seam["max"] <= within["max"]
-            print(f"{blending:<12}{seam['max']:>10.4f}{within['max']:>12.4f}{seam['p99']:>10.4f}{within['p99']:>12.4f}")
+            print(
+                f"{blending:<12}{seam['max']:>10.4f}{within['max']:>12.4f}{seam['p99']:>10.4f}{within['p99']:>12.4f}"
+                f"{row['commanded seam']['p50']:>22.2f}{row['commanded within']['p50']:>12.2f}",
+                flush=True,
+            )
     if arguments.json:
         write_json({"policy": arguments.policy, "episodes": arguments.episodes, "blending": figures}, arguments.json)
     return 0 if good else 1

@@ -281,7 +281,7 @@ class Nice:
     arm_bridge_node: int = _nice(-10)
     stop_guard_node: int = _nice(-10)
     camera_node: int = _nice(0)
-    teleop_node: int = _nice(0)
+    teleop_node: int = _nice(-8)
     task_node: int = _nice(0)
     recorder_node: int = _nice(5)
     sim_node: int = _nice(5)
