@@ -170,10 +170,9 @@ def test_stamps_of_a_camera_s_own_clock_lose_the_jitter_of_the_way():
 
 def test_a_camera_s_clock_that_drifts_is_followed():
     clock = CameraClock()
-    for number in range(3000):  # 100 s, 50 parts in a million fast
-        captured_ns = number * 33_333_333
-        told_ns = clock.host_ns(int(captured_ns * 1.00005), captured_ns + 5_000_000)
-    assert abs(told_ns - captured_ns - 5_000_000) < 1_000_000
+    captured_ns = np.arange(3000) * 33_333_333  # 100 s, 50 parts in a million fast
+    told_ns = [clock.host_ns(int(c * 1.00005), int(c) + 5_000_000) for c in captured_ns]
+    assert abs(told_ns[-1] - captured_ns[-1] - 5_000_000) < 1_000_000
 
 
 @pytest.mark.parametrize("jump_ns", [-3_600_000_000_000, 3_600_000_000_000])
