@@ -80,8 +80,14 @@ class Graph:
         return {value.key: value.value for value in status.values} | {"message": status.message}
 
     def close(self) -> None:
-        """Ends every node and the context; first what still waits in the executor, which would else never let go of it."""
-        for _ in range(20):
+        """Ends every node and the context; first what still waits in the executor, which would else never let go of it.
+
+        Goals under way are aborted for that: a coroutine that awaits its end would wait for ever.
+        """
+        for node in self.nodes:
+            if node.is_active:
+                node.trigger_deactivate()
+        for _ in range(100):
             self.executor.spin_once(timeout_sec=0.002)
         for node in self.nodes:
             node.shut_down()
