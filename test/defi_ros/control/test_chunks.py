@@ -193,3 +193,13 @@ def test_an_ensemble_of_rotations_is_a_rotation_between_them(spec, kinematics):
     row = row_at(schedule, 0.5)
     assert np.linalg.norm(row[3:]) == pytest.approx(1.0)
     assert 2 * np.arctan2(abs(row[5]), abs(row[6])) == pytest.approx(0.2, abs=1e-6)
+
+
+def test_a_second_chunk_makes_no_step_while_the_arm_still_leaves_its_rest(spec, joint_chunk):
+    """The ensemble weighs chunks against the newest; what the arm did before them was not, and jumped by millimetres."""
+    schedule = ChunkSchedule(spec.arm, 7, blend_s=0.4, blending="ensemble", ensemble_gain_1_s=-2.0)
+    schedule.accept(joint_chunk(START_NS, lambda s: spec.home + 0.5), START_NS, (spec.home, np.zeros(7)))
+    before = row_at(schedule, 0.2)
+    assert (np.abs(before - spec.home - 0.25) < 0.2).all()  # on its way
+    schedule.accept(joint_chunk(START_NS + S // 5, lambda s: spec.home + 0.5), START_NS + S // 5)
+    np.testing.assert_allclose(row_at(schedule, 0.2), before, atol=1e-12)

@@ -185,12 +185,19 @@ class ChunkSchedule:
         """What a layer weighs in the ensemble: 0 when it joins and when it ends, so that neither is a step."""
         layer = self._layers[index]
         if not isinstance(layer.curve, ChunkCurve):  # what the arm did before: until the first chunk has faded in
-            return 1.0 - self._layers[index + 1].part(due_ns) if index + 1 < len(self._layers) else 1.0
-        chunk = layer.curve.chunk
-        newest = self._current.chunk if self._current is not None else chunk
-        newer_s = (chunk.start_ns - newest.start_ns) / NS_PER_S
-        leaving = smoothstep((chunk.end_ns - due_ns) / self._blend_ns) if self._blend_ns else 1.0
-        return layer.part(due_ns) * leaving * math.exp(self._gain_1_s * newer_s)
+            if index + 1 == len(self._layers):
+                return 1.0
+            following = self._layers[index + 1]
+            return (1.0 - following.part(due_ns)) * self._preference(following)
+        leaving = smoothstep((layer.curve.chunk.end_ns - due_ns) / self._blend_ns) if self._blend_ns else 1.0
+        return layer.part(due_ns) * leaving * self._preference(layer)
+
+    def _preference(self, layer: Layer) -> float:
+        """How much more a chunk counts than the newest; all change by one factor when another becomes the newest."""
+        if not isinstance(layer.curve, ChunkCurve) or self._current is None:
+            return 1.0
+        newer_s = (layer.curve.chunk.start_ns - self._current.chunk.start_ns) / NS_PER_S
+        return math.exp(self._gain_1_s * newer_s)
 
     def _fade_ns(self, due_ns: int, space: ActionSpace) -> int:
         """How long the chunk that begins now is faded in [ns]: longer, the wider the seam."""
