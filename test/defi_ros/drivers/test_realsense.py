@@ -3,6 +3,9 @@
 Runs where `pip install -r requirements/realsense.txt` was done; test_cameras.py plays the SDK everywhere else.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# The SDK is a compiled module without type information.
+
 from __future__ import annotations
 
 import itertools
