@@ -30,8 +30,12 @@ def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all; folders above it that are missing are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    part.write_text(text)
-    part.replace(path)
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path | None, report: Mapping[str, Any]) -> None:

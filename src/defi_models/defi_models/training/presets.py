@@ -77,7 +77,8 @@ class Preset:
 def nano(words: tuple[str, ...]) -> DefiConfig:
     """The size that runs on two CPU cores.
 
-    Latents have twice SVD's channels: with four, blocks of a few pixels blur. Five sampling steps from level 10 err as little on held-out demonstrations as ten from 80, in half the time.
+    Latents have twice SVD's channels: with four, blocks of a few pixels blur. Five sampling steps from level 10 err as
+    little on held-out demonstrations as ten from 80, in half the time.
     """
     return DefiConfig(
         text=TextConfig(words=words),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from defi_models.contract import ConfigError
+from defi_models.files import write_text
 
 KEPT = 100_000  # samples kept of each measurement, the newest; hours of chunks at 10 Hz
 LONGEST_CHUNK_GAP_S = 2.0  # a longer gap is a pause between tasks or a restart, not the rate of a working policy
@@ -170,13 +170,4 @@ def check_writable(path: Path) -> None:
 
 def write_json(values: dict[str, Any], path: Path) -> None:
     """Writes a report so that a reader sees the old file or the whole new one, never a part."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.resolve().parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(values, file, indent=2, allow_nan=False)
-            file.write("\n")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
