@@ -3,24 +3,27 @@
     python bench/seams.py --policy nano --episodes 8
 
 The arm bridge's core drives the simulated arm; chunks come as late as on a robot. A seam is each tick from the first
-command of a new chunk until it has faded in. Shown is how much the velocity of the tool's target changes from one tick to
-the next [m/s]: of the target, since the limits level what is commanded (its steps, in parts of what the limits allow, stand
-beside). Exits with 1 when a seam has the larger step.
+command of a new chunk until it has faded in; "within" is each tick of the chunk itself, as if it alone had been followed
+from its first command until the next chunk's. Shown is how much the velocity of the tool's target changes from one tick
+to the next [m/s]: of the target, since the limits level what is commanded (its steps, in parts of what the limits allow,
+stand beside, for seams and for the other ticks). Exits with 1 when a seam has the larger step.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 
-from defi_models.contract import NS_PER_S, ActionChunk, Observation, Policy, Proprioception
+from defi_models.contract import NS_PER_S, ActionChunk, Observation, Policy, Promised, Proprioception
 from defi_models.inference.load import load_policy
 from defi_ros.control.arm import ArmCore
 from defi_ros.control.authority import Mode
+from defi_ros.control.curves import ChunkCurve
 from defi_ros.control.kinematics import Kinematics
 from defi_ros.control.promises import Promises
 from defi_ros.robot import load_robot
@@ -36,7 +39,7 @@ BLENDINGS = ("newest", "ensemble", "rtc")
 FADE_S = 0.12
 
 
-def infer(world: World, policy: Policy, text: str, now_ns: int, promised: ActionChunk | None) -> ActionChunk:
+def infer(world: World, policy: Policy, text: str, now_ns: int, promised: Promised | None) -> ActionChunk:
     """The chunk that a policy infers from what the world shows now."""
     scene = world.scene().to_mapping() if policy.spec.needs_scene else None
     images = {} if policy.spec.needs_scene else {name: world.render(name) for name in policy.spec.cameras}
@@ -47,19 +50,20 @@ def infer(world: World, policy: Policy, text: str, now_ns: int, promised: Action
 
 
 def episode(world: World, policy: Policy, blending: str, task: str, seed: int) -> dict[str, list[float]]:
-    """Steps of one attempt, of "seam" and "within": changes of the target's velocity [m/s], and of the command's, of 1."""
+    """Steps of one attempt at seams and within chunks: changes of the target's velocity [m/s], and of the command's, of 1."""
     world.reset(seed, task=task)
     text, start = TASKS[task].instructions[0], world.scene()
     values = {"control.rate_hz": RATE_HZ, "control.blending": blending, "control.blend_s": FADE_S}
     robot = with_values(load_robot("franka"), values, "bench")
     core = ArmCore(robot.spec, robot.control, robot.gripper, Kinematics(robot_description(), ARM_JOINTS, TIP_FRAME))
-    promises, coming, period_ns = Promises(), [], round(NS_PER_S / RATE_HZ)
+    promises, coming, said, period_ns = Promises(), [], dict[int, ActionChunk](), round(NS_PER_S / RATE_HZ)
     core.on_state(0, world.joint_positions(), 0, world.gripper_opening())
     core.tick(0)
     core.request(Mode.POLICY, "bench", 0)
     steps: dict[str, list[float]] = defaultdict(list)
     next_ns, seam_until_ns, chunks, before = period_ns, 0, 0, np.zeros(len(robot.spec.joint_names))
     places: list[np.ndarray] = []
+    followed: list[tuple[int, ChunkCurve]] = []  # each chunk and when its first command was
     for tick in range(1, round(EPISODE_S * RATE_HZ)):
         now_ns = tick * period_ns
         if now_ns >= next_ns:
@@ -68,6 +72,7 @@ def episode(world: World, policy: Policy, blending: str, task: str, seed: int) -
             if blending == "rtc":
                 promised = promises.at(now_ns, policy.spec.step_ns, policy.spec.chunk_steps)
             chunk = infer(world, policy, text, now_ns, promised)
+            said[chunk.start_ns] = chunk
             coming.append((now_ns + round(LATENCY_S * NS_PER_S), chunk))
         core.on_state(now_ns, world.joint_positions(), now_ns, world.gripper_opening())
         for due_ns, chunk in coming:
@@ -79,11 +84,13 @@ def episode(world: World, policy: Policy, blending: str, task: str, seed: int) -
         promises.executing(command.chunk_stamp_ns)
         if command.chunk_started:
             chunks, seam_until_ns = chunks + 1, now_ns + round(FADE_S * NS_PER_S)
+            followed.append((now_ns, ChunkCurve(said[command.chunk_stamp_ns])))
         due = core._schedule.target_at(now_ns)  # what the core would be asked for without limits
         places = [*places[-2:], due.row[:3]] if due is not None else []
         where = "seam" if now_ns <= seam_until_ns else "within"
         if chunks > 1 and len(places) == 3:  # the first begins from rest
-            steps[where].append(float(np.linalg.norm(np.diff(places, 2, axis=0))) * RATE_HZ)
+            if where == "seam":
+                steps[where].append(float(np.linalg.norm(np.diff(places, 2, axis=0))) * RATE_HZ)
             most = robot.spec.limits.acceleration / RATE_HZ
             steps[f"commanded {where}"].append(float((np.abs(command.velocities - before) / most).max()))
         before = command.velocities
@@ -94,6 +101,9 @@ def episode(world: World, policy: Policy, blending: str, task: str, seed: int) -
         world.step(round(period_ns / NS_PER_S / world.TIMESTEP_S))
         if TASKS[task].success(start, world.scene()):
             break
+    for (begin_ns, curve), (end_ns, _) in itertools.pairwise(followed[1:]):
+        alone = np.array([curve.at(time_ns)[:3] for time_ns in range(begin_ns, end_ns + 1, period_ns)])
+        steps["within"] += (np.linalg.norm(np.diff(alone, 2, axis=0), axis=1) * RATE_HZ).tolist()
     return steps
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from defi_models.contract import ActionChunk, Imagination, Observation, PolicySpec, Proprioception
+from defi_models.contract import ActionChunk, Imagination, Observation, PolicySpec, Promised, Proprioception
 
 SPEC = PolicySpec(
     name="fake",
@@ -32,7 +32,7 @@ class FakePolicy:
         self.observations: list[Observation] = []
         self.imaginations: list[Imagination] = []
         self.known: list[Proprioception] = []
-        self.promised: list[ActionChunk | None] = []
+        self.promised: list[Promised | None] = []
         self.watched = 0
         self.imagine_raises: Exception | None = None
 
@@ -45,7 +45,7 @@ class FakePolicy:
         return Imagination(observation.time_ns, observation.instruction, self.spec.fingerprint, features, 1.5)
 
     def act(
-        self, imagination: Imagination, proprioception: Proprioception, promised: ActionChunk | None = None
+        self, imagination: Imagination, proprioception: Proprioception, promised: Promised | None = None
     ) -> ActionChunk:
         self.promised.append(promised)
         self.imaginations.append(imagination)

@@ -364,8 +364,8 @@ def test_with_rtc_the_policy_is_told_what_the_arm_will_do_before_its_chunk_can_c
     executed = chunks[-1].header.stamp
     policy_moves = ControlState(mode=ControlState.POLICY, chunk_stamp=executed)
     promised = graph.until(lambda: promised_once(policy_moves))
-    assert to_ns(executed) < promised.start_ns == to_ns(chunks[-1].header.stamp)
-    assert 1 <= len(promised.targets) <= 4
+    assert to_ns(executed) < promised.chunk.start_ns == to_ns(chunks[-1].header.stamp)
+    assert 1 <= (promised.weights == 1.0).sum() <= 4
     person_moves = ControlState(mode=ControlState.TELEOP, chunk_stamp=executed)
     graph.until(lambda: promised_once(person_moves) is None)
 

@@ -310,6 +310,25 @@ class RobotSpec:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """What an arm does until the chunk that is to be inferred, and would go on to do without it.
+
+    Attributes:
+        chunk: Targets of the chunk in execution, at the times of the new one's first ones.
+        weights: How much each of them binds, shape (targets,): 1 is carried out whatever comes, 0 is free.
+    """
+
+    chunk: ActionChunk
+    weights: FloatArray
+
+    def __post_init__(self) -> None:
+        weights = frozen_array("promised.weights", self.weights, (len(self.chunk.targets),))
+        if ((weights < 0.0) | (weights > 1.0)).any():
+            raise ContractError(f"promised.weights: got {weights.tolist()}, expected 0 to 1")
+        object.__setattr__(self, "weights", weights)
+
+
 @runtime_checkable
 class Policy(Protocol):
     """A learned or scripted policy: imagine first, then infer the motion that would cause it.
@@ -328,15 +347,14 @@ class Policy(Protocol):
         ...
 
     def act(
-        self, imagination: Imagination, proprioception: Proprioception, promised: ActionChunk | None = None
+        self, imagination: Imagination, proprioception: Proprioception, promised: Promised | None = None
     ) -> ActionChunk:
         """The arm targets that would cause them (GIDM and action decoder).
 
         Args:
             imagination: What `imagine` gave.
             proprioception: The arm at that time.
-            promised: First targets of the chunk that the arm will carry out whatever comes, at the new chunk's own times;
-                a policy that can, continues them.
+            promised: What the arm does until then; a policy that can, continues it.
         """
         ...
 

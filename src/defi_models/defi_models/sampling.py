@@ -30,8 +30,9 @@ class Promise(Generic[A]):
 def ddim(denoise: Callable[[A, float], A], noise: A, config: DecoderConfig, promised: Promise[A] | None = None) -> A:
     """Actions from unit `noise` of the same shape (defi-model 4.3).
 
-    Promised actions are put in place of the estimate at every step, so that the others are denoised beside them and
-    continue them (in-painting; Black et al. 2025, "Real-Time Execution of Action Chunking Flow Policies", for why).
+    Promised actions are mixed into the estimate at every step by their weight, so that the others are denoised beside
+    them and continue them (in-painting; Black et al. 2025, "Real-Time Execution of Action Chunking Flow Policies", for
+    why; there a gradient pulls towards them, for which a model must be differentiated at every step).
 
     Args:
         denoise: The clean actions that noisy ones of a level may come from.

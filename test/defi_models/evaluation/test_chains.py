@@ -8,7 +8,7 @@ from tiny import tiny_checkpoint, tiny_config
 
 from defi_models.cli import main
 from defi_models.config import DefiConfig
-from defi_models.contract import ActionChunk, ConfigError, Imagination, Proprioception
+from defi_models.contract import ActionChunk, ConfigError, Imagination, Promised, Proprioception
 from defi_models.evaluation.chains import Benchmark, run_chain
 from defi_models.evaluation.rollout import Rollout, Timing
 from defi_models.inference.scripted_policy import ScriptedPolicy
@@ -20,7 +20,7 @@ class Frozen(ScriptedPolicy):
     """Stays where it is."""
 
     def act(
-        self, imagination: Imagination, proprioception: Proprioception, promised: ActionChunk | None = None
+        self, imagination: Imagination, proprioception: Proprioception, promised: Promised | None = None
     ) -> ActionChunk:
         chunk = super().act(imagination, proprioception)
         here = chunk.targets.copy()
@@ -56,10 +56,10 @@ class Listening(ScriptedPolicy):
 
     def __init__(self) -> None:
         super().__init__()
-        self.promised: list[ActionChunk | None] = []
+        self.promised: list[Promised | None] = []
 
     def act(
-        self, imagination: Imagination, proprioception: Proprioception, promised: ActionChunk | None = None
+        self, imagination: Imagination, proprioception: Proprioception, promised: Promised | None = None
     ) -> ActionChunk:
         self.promised.append(promised)
         return super().act(imagination, proprioception)
@@ -76,7 +76,8 @@ def test_a_policy_hears_what_the_arm_will_do_until_its_chunk_is_there(blending: 
     assert policy.promised[0] is None
     heard = [promised for promised in policy.promised if promised is not None]
     assert bool(heard) == hears
-    assert all(len(promised.targets) == 2 for promised in heard)  # at 0 and 0.1 s: the next comes after 0.15 s
+    # The next comes after 0.15 s, on the way to the target at 0.2 s.
+    assert all((promised.weights == 1.0).sum() == 3 for promised in heard)
 
 
 def test_success_is_asked_for_after_every_step_of_the_policy():

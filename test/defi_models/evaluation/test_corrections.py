@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from defi_models.contract import ActionChunk, ConfigError, Imagination, Proprioception
+from defi_models.contract import ActionChunk, ConfigError, Imagination, Promised, Proprioception
 from defi_models.datasets.episodes import load_episode
 from defi_models.evaluation import corrections
 from defi_models.evaluation.corrections import Correct, Outcome, Wanted, correct
@@ -18,7 +18,7 @@ class Rising(ScriptedPolicy):
     """Goes straight up, whatever it is told."""
 
     def act(
-        self, imagination: Imagination, proprioception: Proprioception, promised: ActionChunk | None = None
+        self, imagination: Imagination, proprioception: Proprioception, promised: Promised | None = None
     ) -> ActionChunk:
         chunk = super().act(imagination, proprioception)
         up = chunk.targets.copy()

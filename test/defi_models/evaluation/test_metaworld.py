@@ -8,7 +8,15 @@ import pytest
 pytest.importorskip("metaworld", reason="Meta-World is optional: requirements/metaworld.txt")
 
 from defi_models.cli import main
-from defi_models.contract import ActionChunk, ConfigError, Imagination, Observation, PolicySpec, Proprioception
+from defi_models.contract import (
+    ActionChunk,
+    ConfigError,
+    Imagination,
+    Observation,
+    PolicySpec,
+    Promised,
+    Proprioception,
+)
 from defi_models.datasets.metaworld import collect, record
 from defi_models.evaluation.environment import check_policy, follow
 from defi_sim.metaworld import CAMERAS, STEP_NS, MetaWorldTable
@@ -36,7 +44,7 @@ class Replay:
         return Imagination(observation.time_ns, observation.instruction, "replay", np.zeros(1, np.float32))
 
     def act(
-        self, imagination: Imagination, proprioception: Proprioception, promised: ActionChunk | None = None
+        self, imagination: Imagination, proprioception: Proprioception, promised: Promised | None = None
     ) -> ActionChunk:
         first = imagination.time_ns // STEP_NS
         self.asked.append(first)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tiny import DOWN, tiny_checkpoint
 
-from defi_models.contract import CheckpointError, ContractError, Observation, Policy, Proprioception
+from defi_models.contract import CheckpointError, ContractError, Observation, Policy, Promised, Proprioception
 from defi_models.export import export
 from defi_models.inference.load import load_policy
 from defi_sim.world import World
@@ -110,16 +110,17 @@ class DefiPolicyContract(PolicyContract):
         targets = free.targets[:3].copy()
         targets[:, 0] += 0.05
         promised = replace(free, targets=targets, gripper=np.full(3, 0.25))
-        kept = policy.act(imagination, self.state(), promised)
-        np.testing.assert_allclose(kept.targets[:3], targets, atol=1e-5)
-        np.testing.assert_allclose(kept.gripper[:3], 0.25, atol=1e-5)
+        kept = policy.act(imagination, self.state(), Promised(promised, np.array([1.0, 1.0, 0.5])))
+        np.testing.assert_allclose(kept.targets[:2], targets[:2], atol=1e-5)
+        np.testing.assert_allclose(kept.gripper[:2], 0.25, atol=1e-5)
+        assert min(free.targets[2, 0], targets[2, 0]) < kept.targets[2, 0] < max(free.targets[2, 0], targets[2, 0])
         assert np.abs(kept.targets[3:] - free.targets[3:]).max() > 1e-6
 
     def test_a_promise_at_other_times_is_refused_with_both(self, policy: Policy) -> None:
         imagination = policy.imagine(self.observation(policy, 1_000))
         earlier = replace(policy.act(imagination, self.state()), start_ns=0)
         with pytest.raises(ContractError, match=r"from 0 ns every .* expected at most .* from 1000 ns"):
-            policy.act(imagination, self.state(), earlier)
+            policy.act(imagination, self.state(), Promised(earlier, np.ones(len(earlier.targets))))
 
 
 class TestTorchPolicy(DefiPolicyContract):

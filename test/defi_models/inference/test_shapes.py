@@ -10,7 +10,7 @@ import pytest
 from test_policies import PolicyContract
 from tiny import DOWN, tiny_checkpoint, tiny_config
 
-from defi_models.contract import ActionChunk, ConfigError, Imagination, Observation, Proprioception
+from defi_models.contract import ActionChunk, ConfigError, Imagination, Observation, Promised, Proprioception
 from defi_models.inference.defi_policy import DefiPolicy
 from defi_models.inference.engine import Words
 from defi_models.inference.load import load_policy
@@ -128,5 +128,5 @@ def test_the_past_chunk_is_continued_in_any_action_space(tmp_path: Path) -> None
         promised = ActionChunk(
             1_000, first.step_ns, first.space, first.targets[:2] * 1.0, np.ones(2), first.arm, first.instruction
         )
-        again = policy.act(imagination, PolicyContract().state(), promised)
+        again = policy.act(imagination, PolicyContract().state(), Promised(promised, np.ones(2)))
         np.testing.assert_allclose(again.targets[:2], promised.targets, atol=1e-5)

@@ -6,7 +6,16 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from defi_models.contract import NS_PER_S, ActionChunk, ConfigError, Observation, Policy, PolicySpec, Proprioception
+from defi_models.contract import (
+    NS_PER_S,
+    ActionChunk,
+    ConfigError,
+    Observation,
+    Policy,
+    PolicySpec,
+    Promised,
+    Proprioception,
+)
 from defi_ros.control.arm import ArmCore
 from defi_ros.control.authority import Mode
 from defi_ros.control.kinematics import Kinematics
@@ -235,9 +244,7 @@ def attempt(world: World, policy: Policy, task: str, seed: int, timing: Timing, 
     return Attempt(task, seed, took is not None, timing.timeout_s if took is None else took / CONTROL_HZ)
 
 
-def think(
-    world: World, policy: Policy, instruction: str, now_ns: int, promised: ActionChunk | None = None
-) -> ActionChunk:
+def think(world: World, policy: Policy, instruction: str, now_ns: int, promised: Promised | None = None) -> ActionChunk:
     """The chunk a policy infers from what the world shows now, and from what the arm will carry out whatever comes."""
     scene = world.scene().to_mapping() if policy.spec.needs_scene else None
     images = {} if policy.spec.needs_scene else {name: world.render(name) for name in policy.spec.cameras}

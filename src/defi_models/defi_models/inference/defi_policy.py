@@ -18,6 +18,7 @@ from defi_models.contract import (
     Imagination,
     Observation,
     PolicySpec,
+    Promised,
     Proprioception,
 )
 from defi_models.inference.engine import Float32Array, ForwardEngine, InverseEngine
@@ -84,7 +85,7 @@ class DefiPolicy:
         )
 
     def act(
-        self, imagination: Imagination, proprioception: Proprioception, promised: ActionChunk | None = None
+        self, imagination: Imagination, proprioception: Proprioception, promised: Promised | None = None
     ) -> ActionChunk:
         """The chunk that would make the imagination come true, continuing what was promised.
 
@@ -133,7 +134,7 @@ class DefiPolicy:
         return state[None, : self._config.proprioception_width]
 
     def _promise(
-        self, imagination: Imagination, proprioception: Proprioception, promised: ActionChunk | None
+        self, imagination: Imagination, proprioception: Proprioception, promised: Promised | None
     ) -> tuple[Float32Array, Float32Array]:
         """Normalised actions and their weights, (1, steps, action width) and (1, steps, 1)."""
         steps = self._spec.chunk_steps
@@ -141,16 +142,16 @@ class DefiPolicy:
         weight = np.zeros((1, steps, 1), dtype=np.float32)
         if promised is None:
             return actions, weight
-        due = (promised.start_ns, promised.step_ns, promised.space)
-        if due != (imagination.time_ns, self._spec.step_ns, self._spec.space) or len(promised.targets) > steps:
+        chunk, count = promised.chunk, len(promised.chunk.targets)
+        due = (chunk.start_ns, chunk.step_ns, chunk.space)
+        if due != (imagination.time_ns, self._spec.step_ns, self._spec.space) or count > steps:
             raise ContractError(
-                f"promised: got {len(promised.targets)} targets in {promised.space} from {promised.start_ns} ns every "
-                f"{promised.step_ns} ns, expected at most {steps} in {self._spec.space} from {imagination.time_ns} ns "
+                f"promised: got {count} targets in {chunk.space} from {chunk.start_ns} ns every "
+                f"{chunk.step_ns} ns, expected at most {steps} in {self._spec.space} from {imagination.time_ns} ns "
                 f"every {self._spec.step_ns} ns, as the chunk that is asked for"
             )
-        count = len(promised.targets)
-        actions[0, :count] = self._actions.encode(promised.targets, promised.gripper, proprioception.ee_pose)
-        weight[0, :count] = 1.0
+        actions[0, :count] = self._actions.encode(chunk.targets, chunk.gripper, proprioception.ee_pose)
+        weight[0, :count, 0] = promised.weights
         return actions, weight
 
     def _need(self, engine: E | None, call: str) -> E:

@@ -17,6 +17,7 @@ from defi_models.contract import (
     Imagination,
     Observation,
     PolicySpec,
+    Promised,
     Proprioception,
 )
 from defi_sim.experts import plan
@@ -91,7 +92,7 @@ class ScriptedPolicy:
         )
 
     def act(
-        self, imagination: Imagination, proprioception: Proprioception, promised: ActionChunk | None = None
+        self, imagination: Imagination, proprioception: Proprioception, promised: Promised | None = None
     ) -> ActionChunk:
         """The next second of the plan, seen from where the arm is; a plan goes on from what was promised by itself.
 

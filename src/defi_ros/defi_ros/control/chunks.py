@@ -22,11 +22,13 @@ FUTURE_NS = NS_PER_S // 10
 # Chunks that come faster than they can be blended; the oldest then counts as faded out. An ensemble keeps all that cover
 # the time: a chunk of 1 s that is inferred anew at every camera frame makes 30.
 MOST_FADING, MOST_TOGETHER = 8, 40
-# A seam is closed no faster than this, so that a chunk that is far ahead is caught up with calmly ...
-SEAM_M_S = 0.15
-SEAM_RAD_S = 0.5
-# ... and no slower than within this time.
+# Closing a seam adds no more acceleration than this, so that a chunk that is far ahead is caught up with calmly ...
+SEAM_M_S2 = 2.0
+SEAM_RAD_S2 = 8.0
+# ... and it takes no longer than this.
 LONGEST_BLEND_NS = NS_PER_S // 2
+# Velocities of curves are differences over this time.
+SHORT_NS = NS_PER_S // 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +202,20 @@ class ChunkSchedule:
         return math.exp(self._gain_1_s * newer_s)
 
     def _fade_ns(self, due_ns: int, space: ActionSpace) -> int:
-        """How long the chunk that begins now is faded in [ns]: longer, the wider the seam."""
+        """How long the chunk that begins now is faded in [ns]: longer, the wider the seam.
+
+        A smoothstep of t seconds over a gap that opens at a speed accelerates by up to 6 gap / t^2 + 3 speed / t.
+        """
         assert self._current is not None
         if self._blend_ns == 0:
             return 0
-        gap = self._current.at(due_ns) - self._blended(due_ns, space)
-        seam_s = np.linalg.norm(gap[:3]) / SEAM_M_S if space == "ee_pose" else np.abs(gap).max() / SEAM_RAD_S
+        now, soon = (self._current.at(at) - self._blended(at, space) for at in (due_ns, due_ns + SHORT_NS))
+        opening = (soon - now) * (NS_PER_S / SHORT_NS)
+        if space == "ee_pose":
+            gap, speed, most = np.linalg.norm(now[:3]), np.linalg.norm(opening[:3]), SEAM_M_S2
+        else:
+            gap, speed, most = np.abs(now).max(), np.abs(opening).max(), SEAM_RAD_S2
+        seam_s = (1.5 * speed + math.sqrt(2.25 * speed**2 + 6.0 * most * gap)) / most
         return max(self._blend_ns, min(int(seam_s * NS_PER_S), LONGEST_BLEND_NS))
 
     def _forget_faded(self, due_ns: int) -> None:

@@ -1,4 +1,4 @@
-"""What an arm will carry out whatever a policy infers next: the targets of the chunk in execution until the next one comes.
+"""What an arm does until a policy's next chunk comes, and would go on to do: what is left of the chunk in execution.
 
 The policy's side of real-time chunking (Black et al. 2025, "Real-Time Execution of Action Chunking Flow Policies"). It
 needs no word of its own between the processes: the bridge says in `control_state` which chunk it executes, by the time
@@ -7,11 +7,12 @@ of its observation, and whoever made that chunk still has it.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import numpy as np
 
-from defi_models.contract import ActionChunk
+from defi_models.contract import ActionChunk, FloatArray, Promised
 from defi_ros.control.curves import ChunkCurve
 
 KEPT_CHUNKS = 8
@@ -38,8 +39,11 @@ class Promises:
         """Notes the observation time of the chunk in execution [ns]; 0: none, as when a person has the arm."""
         self._executing_ns = start_ns
 
-    def at(self, start_ns: int, step_ns: int, steps: int) -> ActionChunk | None:
-        """The first targets of a chunk to be inferred, at its own times; None when nothing is promised.
+    def at(self, start_ns: int, step_ns: int, steps: int) -> Promised | None:
+        """What is left of the chunk in execution, at the times of one to be inferred; None when nothing is promised.
+
+        Until the new chunk comes its targets are certain; then they bind the less, the later they are, so that the
+        new chunk leaves the old one gently.
 
         Args:
             start_ns: Time of its observation [ns].
@@ -49,13 +53,13 @@ class Promises:
         curve = next((said for said in self._said if said.chunk.start_ns == self._executing_ns), None)
         if curve is None or not self._delays_ns or start_ns < curve.chunk.start_ns:
             return None
-        until_ns = min(start_ns + max(self._delays_ns) + self._lookahead_ns, curve.chunk.end_ns)
-        count = min(1 + (until_ns - start_ns) // step_ns, steps)
+        count = min(1 + (curve.chunk.end_ns - start_ns) // step_ns, steps)
         if count < 1:
             return None
+        certain = 1 + math.ceil((max(self._delays_ns) + self._lookahead_ns) / step_ns)  # the arm is between two of them
         times_ns = [start_ns + k * step_ns for k in range(count)]
         old = curve.chunk
-        return ActionChunk(
+        chunk = ActionChunk(
             start_ns=start_ns,
             step_ns=step_ns,
             space=old.space,
@@ -64,3 +68,12 @@ class Promises:
             arm=old.arm,
             instruction=old.instruction,
         )
+        return Promised(chunk, soft_weights(count, certain))
+
+
+def soft_weights(count: int, certain: int) -> FloatArray:
+    """How much each of `count` targets binds, the first `certain` wholly, shape (count,) (Black et al. 2025, eq. 5)."""
+    left = (count - np.arange(count)) / (count - certain + 1) if count > certain else np.ones(count)
+    weights: FloatArray = left * np.expm1(left) / np.expm1(1.0)
+    weights[:certain] = 1.0
+    return weights
