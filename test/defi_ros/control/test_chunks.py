@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from defi_models.contract import NS_PER_S, ActionChunk
-from defi_ros.control.chunks import ChunkSchedule
+from defi_ros.control.chunks import SEAM_RAD_S2, ChunkSchedule
 from defi_ros.control.curves import slerp
 
 S = NS_PER_S
@@ -90,7 +90,7 @@ def test_a_wide_seam_is_closed_calmly(blending, spec, joint_chunk):
     schedule.accept(joint_chunk(START_NS), START_NS)
     schedule.accept(joint_chunk(START_NS + S // 10, lambda s: spec.home + 0.2), START_NS + S // 5)
     rows = np.array([row_at(schedule, 0.2 + 0.005 * tick)[0] for tick in range(100)])
-    assert np.diff(rows).max() / 0.005 <= 1.5 * 0.5 + 1e-6
+    assert np.abs(np.diff(rows, 2)).max() / 0.005**2 <= SEAM_RAD_S2 * (1 + 1e-6)
     assert rows[-1] == pytest.approx(spec.home[0] + 0.2)
 
 

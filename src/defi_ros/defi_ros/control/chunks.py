@@ -19,9 +19,9 @@ from defi_ros.control.curves import ChunkCurve, Curve, RestCurve, mix, smoothste
 
 # Stamps ahead of now by more than this come from another clock.
 FUTURE_NS = NS_PER_S // 10
-# Chunks that come faster than they can be blended; the oldest then counts as faded out. An ensemble keeps all that cover
-# the time: a chunk of 1 s that is inferred anew at every camera frame makes 30.
-MOST_FADING, MOST_TOGETHER = 8, 40
+# Chunks that come faster than they can be blended; the oldest then counts as faded out. A chunk of 1 s that is inferred
+# anew at every camera frame makes an ensemble of 30.
+MOST_LAYERS = 40
 # Closing a seam adds no more acceleration than this, so that a chunk that is far ahead is caught up with calmly ...
 SEAM_M_S2 = 2.0
 SEAM_RAD_S2 = 8.0
@@ -155,7 +155,7 @@ class ChunkSchedule:
         self._current = ChunkCurve(chunk)
         fade_ns = self._fade_ns(due_ns, chunk.space) if self._layers else 0
         self._layers.append(Layer(self._current, due_ns, fade_ns))
-        del self._layers[: -(MOST_TOGETHER if self._ensemble else MOST_FADING)]
+        del self._layers[:-MOST_LAYERS]
         self.accepted_ns = now_ns
         return None
 

@@ -11,8 +11,8 @@ import math
 import numpy as np
 
 from defi_models.contract import FloatArray, RobotSpec
+from defi_ros.control.follower import CATCH_UP
 from defi_ros.control.kinematics import Kinematics
-from defi_ros.control.safety import CATCH_UP
 from defi_ros.sections import Control
 
 ITERATIONS = 8

@@ -13,14 +13,12 @@ from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
-import ruckig
 
 from defi_models.contract import FloatArray, RobotSpec
+from defi_ros.control.follower import Follower
 from defi_ros.control.kinematics import Kinematics
 from defi_ros.control.motion import Brake, JointState, Motion
 
-# Targets follow their own estimated velocity up to this part of the limit, so that a lag can still be made up for.
-CATCH_UP = 0.95
 # Targets ask for at most this part of the tip's speed limit, so that one that turns or stops is still followed ...
 TARGET_MARGIN = 0.9
 # ... and the tip stays below this part of it, on the way and while braking: between the places looked at it may be faster.
@@ -77,8 +75,7 @@ class SafetyFilter:
         self._period_s = 1.0 / rate_hz
         self._max_deviation_rad = max_deviation_rad
         self._motion = Motion(spec.limits, self._period_s)
-        self._otg = ruckig.Ruckig(len(spec.joint_names))
-        self._trajectory = ruckig.Trajectory(len(spec.joint_names))
+        self._follower = Follower(spec.limits, self._period_s)
         self._box_lower, self._box_upper = spec.workspace.lower.tolist(), spec.workspace.upper.tolist()
         self._planes = spec.workspace.planes.tolist()
         self.reset(spec.home)
@@ -94,7 +91,8 @@ class SafetyFilter:
         What was asked before is forgotten: a target that stands there is not taken for one that moves.
         """
         place = np.array([brake.rest for brake in self._motion.brakes(self._state)])
-        self._references, self._reference_tip = (place, place), self._tip_at(place)
+        self._follower.forget(place, np.zeros_like(place))
+        self._reference_tip = self._tip_at(place)
         return place
 
     def reset(self, positions: npt.ArrayLike) -> None:
@@ -157,25 +155,26 @@ class SafetyFilter:
             reason = (
                 f"target at {_metres(tip)} m outside the workspace {_metres(box.lower)}..{_metres(box.upper)} m{walls}"
             )
-            reference = self._kinematics.inverse(pose, self._references[0], max_iterations=8).q
+            reference = self._kinematics.inverse(pose, self._follower.last, max_iterations=8).q
             tip = self._tip_at(reference)
         speed = math.dist(tip, self._reference_tip) / self._period_s
         if speed > TARGET_MARGIN * box.velocity_m_s:
             part = TARGET_MARGIN * box.velocity_m_s / speed
-            reference = self._references[0] + part * (reference - self._references[0])
+            reference = self._follower.last + part * (reference - self._follower.last)
             reason = f"tip: {speed * self._period_s * 1e3:.0f} mm to its target, limit {box.velocity_m_s:.2f} m/s"
             tip = self._tip_at(reference)
         self._reference_tip = tip
         return reference, reason
 
     def _follow(self, reference: FloatArray, reason: str) -> SafeCommand:
-        wanted = self._estimated(reference)
+        wanted = self._follower.estimated(reference)
         start, motion = self._state, self._motion
         brakes = motion.brakes(wanted)
         fits = motion.reaches(start, wanted) & motion.safe(wanted, brakes)
         proposed = wanted
         if not fits.all():
-            proposed = self._kept_in_limits(wanted.choose(fits, self._catching_up(wanted)))
+            caught_up = self._follower.catching_up(start, wanted) or self._braked()
+            proposed = self._kept_in_limits(wanted.choose(fits, caught_up))
             brakes = motion.brakes(proposed)
         proposed, tip_reason = self._kept_in_workspace(proposed, brakes)
         self._least_outside_m = min(self._least_outside_m, self._way_outside_m)
@@ -184,47 +183,8 @@ class SafetyFilter:
         if not reason and late.max() > REACHED_RAD:
             reason = self._why_late(reference, late)
         self._take(proposed)
-        self._references = (reference, self._references[0])
+        self._follower.note(reference)
         return self._command(Verdict.LIMITED if reason else Verdict.PASSED, reason)
-
-    def _estimated(self, reference: FloatArray) -> JointState:
-        """The reference with its velocity and acceleration, from the last three; a jump counts as standing still."""
-        t, limits = self._period_s, self._limits
-        last, before = self._references
-        velocity = (3 * reference - 4 * last + before) / (2 * t)
-        acceleration = (reference - 2 * last + before) / (t * t)
-        jumped = (np.abs(reference - last) > 1.5 * t * limits.velocity) | (np.abs(velocity) > 1.5 * limits.velocity)
-        top = CATCH_UP * limits.velocity
-        velocity = np.where(jumped, 0.0, np.minimum(np.maximum(velocity, -top), top))
-        # An acceleration that could not be taken back before the velocity limit is no state to arrive in.
-        most = np.minimum(limits.acceleration, np.sqrt(2 * limits.jerk * (limits.velocity - np.abs(velocity))))
-        acceleration = np.minimum(np.maximum(acceleration, -0.99 * most), 0.99 * most)
-        return JointState(reference, velocity, np.where(jumped, 0.0, acceleration))
-
-    def _catching_up(self, wanted: JointState) -> JointState:
-        """One period of the time-optimal way to catch up with a target that goes on at its velocity.
-
-        Seen from the target, so that the joint never backs off to take a run-up for the target's velocity.
-        """
-        limits, start, t = self._limits, self._state, self._period_s
-        problem = ruckig.InputParameter(len(start.p))
-        problem.synchronization = ruckig.Synchronization.No
-        problem.current_position = start.p - wanted.p + wanted.v * t
-        problem.current_velocity = start.v - wanted.v
-        problem.current_acceleration = start.a
-        problem.target_acceleration = wanted.a
-        problem.max_velocity = limits.velocity - wanted.v
-        problem.min_velocity = -limits.velocity - wanted.v
-        problem.max_acceleration = limits.acceleration
-        problem.max_jerk = limits.jerk
-        try:
-            result = self._otg.calculate(problem, self._trajectory)
-        except ruckig.RuckigError:
-            result = ruckig.Result.Error
-        if result not in (ruckig.Result.Working, ruckig.Result.Finished):
-            return self._braked()
-        p, v, a = (np.array(part) for part in self._trajectory.at_time(t)[:3])
-        return JointState(p + wanted.p, v + wanted.v, a)
 
     def _braked(self) -> JointState:
         """The state one period further on the way to rest."""
@@ -296,7 +256,7 @@ class SafetyFilter:
         self._tip = self._tip_at(self._state.p)
 
     def _forget_references(self) -> None:
-        self._references = (self._state.p, self._state.p - self._period_s * self._state.v)
+        self._follower.forget(self._state.p, self._state.v)
         self._reference_tip = self._tip
 
     def _command(self, verdict: Verdict, reason: str) -> SafeCommand:
