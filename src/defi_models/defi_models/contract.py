@@ -238,21 +238,33 @@ class JointLimits:
                 raise ContractError(f"limits.{name}: got {getattr(self, name).tolist()}, expected positive numbers")
 
 
+TIP_LIMITS = (
+    "velocity_m_s", "acceleration_m_s2", "jerk_m_s3", "velocity_rad_s", "acceleration_rad_s2", "jerk_rad_s3",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Where the tool centre point may be, a box cut by planes, and how fast it may go, in the base frame.
+    """Where the tool centre point may be, a box cut by planes, and how it may go there, in the base frame.
 
     Attributes:
         lower: Lowest corner, shape (3,) [m].
         upper: Highest corner, shape (3,) [m].
         velocity_m_s: Largest speed of the tool centre point [m/s].
         planes: Rows (x, y, z, offset), shape (planes, 4): points p with x, y, z . p >= offset [m] are inside; of unit length.
+        acceleration_m_s2, jerk_m_s3: Of what is asked of it; a stop is as short as the joints can make it.
+        velocity_rad_s, acceleration_rad_s2, jerk_rad_s3: The same for turning.
     """
 
     lower: FloatArray
     upper: FloatArray
     velocity_m_s: float
     planes: FloatArray = field(default_factory=lambda: np.zeros((0, 4)))
+    acceleration_m_s2: float = 5.0
+    jerk_m_s3: float = 500.0
+    velocity_rad_s: float = 2.0
+    acceleration_rad_s2: float = 10.0
+    jerk_rad_s3: float = 1000.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "planes", frozen_array("workspace.planes", self.planes, (len(self.planes), 4)))
@@ -264,8 +276,9 @@ class Workspace:
             raise ContractError(
                 f"workspace: got lower {self.lower.tolist()} and upper {self.upper.tolist()}, expected lower < upper"
             )
-        if self.velocity_m_s <= 0:
-            raise ContractError(f"workspace.velocity_m_s: got {self.velocity_m_s}, expected a positive speed")
+        for name in TIP_LIMITS:
+            if getattr(self, name) <= 0:
+                raise ContractError(f"workspace.{name}: got {getattr(self, name)}, expected a positive number")
 
     def nearest(self, point: FloatArray) -> FloatArray:
         """The point itself where it is inside, else one at the wall near it, shape (3,) [m]."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from defi_models.contract import ConfigError, ContractError, JointLimits, RobotSpec, Workspace
+from defi_models.contract import TIP_LIMITS, ConfigError, ContractError, JointLimits, RobotSpec, Workspace
 from defi_ros import sections
 from defi_ros.settings import Where, build, param, section
 
@@ -62,8 +62,8 @@ class RobotFile:
             workspace=Workspace(
                 lower=np.array(self.workspace.lower),
                 upper=np.array(self.workspace.upper),
-                velocity_m_s=self.workspace.velocity_m_s,
                 planes=_planes(self.workspace.planes),
+                **{name: getattr(self.workspace, name) for name in TIP_LIMITS},
             ),
             home=np.array(self.home),
             tip_frame=self.tip_frame,

@@ -41,11 +41,19 @@ class Plane:
 
 @dataclass(frozen=True)
 class WorkspaceBox:
-    """The box the tool centre point may be in and how fast it may go there, in the base frame."""
+    """The box the tool centre point may be in and how it may go there, in the base frame.
+
+    The values that stand for a robot without its own are ours: half of what Franka gives for its arms, or less.
+    """
 
     lower: tuple[float, ...] = param(doc="Lowest corner x, y, z [m].")
     upper: tuple[float, ...] = param(doc="Highest corner x, y, z [m].")
     velocity_m_s: float = param(0.5, "Largest speed of the tool centre point [m/s].", above=0.0, at_most=2.0)
+    acceleration_m_s2: float = param(5.0, "Largest acceleration that is asked of it [m/s^2].", above=0.0)
+    jerk_m_s3: float = param(500.0, "Largest jerk that is asked of it [m/s^3].", above=0.0)
+    velocity_rad_s: float = param(2.0, "Fastest turning that is asked of it [rad/s].", above=0.0)
+    acceleration_rad_s2: float = param(10.0, "Largest acceleration of its turning [rad/s^2].", above=0.0)
+    jerk_rad_s3: float = param(1000.0, "Largest jerk of its turning [rad/s^3].", above=0.0)
     planes: Mapping[str, Plane] = section(dict, "Wall name -> a plane that cuts the box.")
 
 

@@ -366,7 +366,7 @@ def test_a_silent_input_device_counts_as_released(bench):
 def test_an_input_that_is_too_fast_is_slowed_down_and_its_hand_over_stands(bench):
     bench.run(0.02)
     assert bench.core.on_teleop(teleop((3.0, 0, 0, 0, 0, 0)), bench.now_ns) == (
-        "teleop: got 3.00 m/s and 0.00 rad/s from joystick, expected at most 0.6 m/s and 3 rad/s: slowed down"
+        "teleop: got 3.00 m/s and 0.00 rad/s from joystick, expected at most 0.6 m/s and 1.75 rad/s: slowed down"
     )
     assert bench.run(0.1).mode == Mode.TELEOP
     bench.check()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from defi_ros.control.teleop import MOST_RAD_S, TeleopInput, TeleopTarget
+from defi_ros.control.teleop import TeleopInput, TeleopTarget
 
 PERIOD_NS = 5_000_000
 
@@ -43,15 +43,32 @@ def test_a_twist_moves_the_tip_as_asked_in_the_axes_of_the_base(target, spec, ki
     joints = np.array(spec.home)
     target.start(joints)
     target.follow(held(0.1, -0.2, 0.05, 0, 0, 0), 0)
+    for _ in range(40):  # until it is up to speed
+        joints, _ = target.step(joints)
     began = kinematics.tip(joints)
     for _ in range(100):  # half a second
         joints, _ = target.step(joints)
     np.testing.assert_allclose(kinematics.tip(joints) - began, [0.05, -0.1, 0.025], atol=1e-4)
 
 
+def test_a_wish_that_jumps_accelerates_the_target_within_the_limits_of_the_tip_and_never_backs_off(target, spec):
+    joints, places = np.array(spec.home), []
+    target.start(joints)
+    for tick in range(120):
+        target.follow(held(0.3 if tick < 60 else 0.0, 0, 0, 0, 0, 0), tick * PERIOD_NS)
+        joints, why = target.step(joints)
+        assert why == ""
+        places.append(target._pose[0])
+    velocity = np.diff(places) / 0.005
+    acceleration, box = np.diff(velocity) / 0.005, spec.workspace
+    assert 0.9 * box.acceleration_m_s2 / 3**0.5 < np.abs(acceleration).max() <= box.acceleration_m_s2
+    assert np.abs(np.diff(acceleration)).max() / 0.005 <= box.jerk_m_s3 * (1 + 1e-6)
+    assert velocity.min() >= -1e-9 and velocity[-1] == pytest.approx(0, abs=1e-9)
+
+
 def test_a_wish_that_is_too_fast_keeps_its_direction(target, spec):
-    said = target.follow(held(3.0, 0, 0, 0, 0, 2 * MOST_RAD_S), 0)
-    assert said is not None and "got 3.00 m/s and 6.00 rad/s from joystick" in said and said.endswith("slowed down")
+    said = target.follow(held(3.0, 0, 0, 0, 0, 2 * spec.workspace.velocity_rad_s), 0)
+    assert said is not None and "got 3.00 m/s and 3.50 rad/s from joystick" in said and said.endswith("slowed down")
 
 
 def test_silence_is_measured_from_the_last_word(target):

@@ -17,6 +17,7 @@ from defi_ros.control.reach import Reach
 from defi_ros.control.safety import SafeCommand, SafetyFilter, Verdict
 from defi_ros.control.shortage import ChunkShortage
 from defi_ros.control.teleop import TeleopInput, TeleopTarget
+from defi_ros.control.tip import TipFollower
 from defi_ros.sections import Control, Gripper
 
 # At rest for this long, what the arm's own controller still lags behind has died away.
@@ -64,6 +65,8 @@ class ArmCore:
         self._command: ArmCommand | None = None
         self._follows_nobody = False
         self._reach = Reach(kinematics, spec, control)
+        self._tip = TipFollower(spec.workspace, 1.0 / control.rate_hz)
+        self._ticks, self._tip_tick = 0, -1  # ticks until now, and the last one in which the tip followed a pose
 
     @property
     def limit_violations(self) -> int:
@@ -182,6 +185,7 @@ class ArmCore:
         self._tick_ns = now_ns
         if (stuck := self._gripper.why_stuck(now_ns)) is not None:
             self.on_gripper_trouble(stuck, now_ns)
+        self._ticks += 1
         target, wanted_gripper, why = self._target(now_ns)
         if target is None:
             command = self._filter.rest(why, Verdict.HELD if why else Verdict.PASSED)
@@ -249,8 +253,13 @@ class ArmCore:
         pose = target.row.copy()
         pose[:3] = self._spec.workspace.nearest(pose[:3])
         outside = bool((pose[:3] != target.row[:3]).any())
+        if self._tip_tick != self._ticks - 1:
+            state = self._filter.state
+            self._tip.begin(self._kinematics.forward(state.p), self._kinematics.jacobian(state.p) @ state.v)
+        pose, late = self._tip.step(pose)
         joints, why = self._reach.step(pose, self._reference)
-        return joints, target.gripper, "target outside the workspace" if outside else why
+        self._tip_tick = self._ticks
+        return joints, target.gripper, "target outside the workspace" if outside else why or late
 
     def _stay_with_stopped_robot(self) -> None:
         if not self._follows_nobody or self._resting_since_ns is None or self._joints.positions is None:

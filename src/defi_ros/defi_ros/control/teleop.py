@@ -10,10 +10,8 @@ import numpy as np
 from defi_models.contract import NS_PER_S, FloatArray, RobotSpec, frozen_array
 from defi_ros.control.kinematics import Kinematics
 from defi_ros.control.reach import Reach
+from defi_ros.control.tip import TwistRamp
 from defi_ros.sections import Control
-
-# Turning faster than this by hand is a mistake of the device.
-MOST_RAD_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +43,7 @@ class TeleopTarget:
         self._period_s = 1.0 / control.rate_hz
         self._reach = Reach(kinematics, spec, control)
         self._pose = kinematics.forward(spec.home)
+        self._ramp = TwistRamp(spec.workspace, self._period_s)
         self._twist, self._effort = np.zeros(6), 0.0
         self._heard_ns: int | None = None
         self.gripper: float | None = None
@@ -52,21 +51,22 @@ class TeleopTarget:
     def start(self, positions: FloatArray) -> None:
         """Begins where the arm would come to rest by itself, shape (joints,) [rad]: taking over never turns it back."""
         self._pose = self._kinematics.forward(positions)
+        self._ramp.begin()
         self._twist, self._effort = np.zeros(6), 0.0
         self.gripper = None
 
     def follow(self, command: TeleopInput, now_ns: int) -> str | None:
         """Notes the newest wish, slowed down to what the arm may do. Returns None, or why it was slowed down."""
-        fastest = self._spec.workspace.velocity_m_s
+        fastest, turning_fastest = self._spec.workspace.velocity_m_s, self._spec.workspace.velocity_rad_s
         speed, turning = float(np.linalg.norm(command.twist[:3])), float(np.linalg.norm(command.twist[3:]))
-        part = min(1.0, fastest / max(speed, 1e-9), MOST_RAD_S / max(turning, 1e-9))
+        part = min(1.0, fastest / max(speed, 1e-9), turning_fastest / max(turning, 1e-9))
         self._twist, self._heard_ns, self.gripper = part * command.twist, now_ns, command.gripper
-        self._effort = min(max(speed / fastest, turning / MOST_RAD_S), 1.0)
+        self._effort = min(max(speed / fastest, turning / turning_fastest), 1.0)
         if part == 1.0:
             return None
         return (
             f"teleop: got {speed:.2f} m/s and {turning:.2f} rad/s from {command.source}, "
-            f"expected at most {fastest:g} m/s and {MOST_RAD_S:g} rad/s: slowed down"
+            f"expected at most {fastest:g} m/s and {turning_fastest:g} rad/s: slowed down"
         )
 
     def silent_s(self, now_ns: int) -> float:
@@ -78,9 +78,9 @@ class TeleopTarget:
 
         The elbow goes to its posture only as far as the person moves the tool: who holds still moves nothing.
         """
-        pose = self._pose.copy()
-        pose[:3] = self._spec.workspace.nearest(pose[:3] + self._period_s * self._twist[:3])
-        pose[3:] = _turned(pose[3:], self._period_s * self._twist[3:])
+        pose, twist = self._pose.copy(), self._ramp.step(self._twist)
+        pose[:3] = self._spec.workspace.nearest(pose[:3] + self._period_s * twist[:3])
+        pose[3:] = _turned(pose[3:], self._period_s * twist[3:])
         joints, reason = self._reach.step(pose, reference, self._effort, stays=True)
         # Where the arm cannot go the target does not run away either, so that turning back acts at once.
         self._pose = self._kinematics.forward(joints) if reason else pose

@@ -1,0 +1,118 @@
+"""Poses that the tool centre point can go through: within its velocity, acceleration and jerk, in place and in turning.
+
+What is asked of the tip as poses or as a twist passes here before it becomes joints. Targets that keep the limits go
+through unchanged. A stop does not pass: it is as short as the joints can make it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pinocchio as pin
+import ruckig
+
+from defi_models.contract import FloatArray, JointLimits, Workspace
+from defi_ros.control.follower import Follower
+from defi_ros.control.motion import JointState, Motion
+
+# Three axes that each keep a limit over the root of three keep it together, whatever the direction.
+EACH = 1.0 / math.sqrt(3.0)
+# Places and turns are counted from where a motion began; no arm gets so far.
+FAR = 1e3
+# A pose this near its target counts as the target itself: metres and radians.
+REACHED = 1e-5
+
+
+def _limits(workspace: Workspace) -> JointLimits:
+    """Of six axes: three of place [m], three of turning [rad]. Speed in place is held along the way by the safety filter."""
+
+    def axes(place: float, turning: float) -> FloatArray:
+        return np.repeat([place, turning], 3)
+
+    return JointLimits(
+        lower=axes(-FAR, -FAR),
+        upper=axes(FAR, FAR),
+        velocity=axes(workspace.velocity_m_s, EACH * workspace.velocity_rad_s),
+        acceleration=EACH * axes(workspace.acceleration_m_s2, workspace.acceleration_rad_s2),
+        jerk=EACH * axes(workspace.jerk_m_s3, workspace.jerk_rad_s3),
+    )
+
+
+class TipFollower:
+    """Follows poses, one call a command period. Called by the thread of the arm core.
+
+    A turn is counted as the sum of its rotation vectors from period to period, in axes of the base frame.
+    """
+
+    def __init__(self, workspace: Workspace, period_s: float) -> None:
+        """For poses that come every `period_s`."""
+        limits = _limits(workspace)
+        self._workspace, self._period_s = workspace, period_s
+        self._motion, self._follower = Motion(limits, period_s), Follower(limits, period_s)
+        self.begin(np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]), np.zeros(6))
+
+    def begin(self, pose: FloatArray, twist: FloatArray) -> None:
+        """Goes on from a pose, shape (7,), at a twist, shape (6,) [m/s, rad/s] in axes of the base frame."""
+        self._rotation = _matrix(pose)
+        place = np.concatenate([pose[:3], np.zeros(3)])
+        self._state = JointState(place, np.array(twist), np.zeros(6))
+        self._follower.forget(place, self._state.v)
+
+    def step(self, pose: FloatArray) -> tuple[FloatArray, str]:
+        """The pose one period further on the way to a target pose, both of shape (7,), and why it falls short of it."""
+        start = self._state
+        turn = pin.log3(_matrix(pose) @ self._rotation.T)
+        target = np.concatenate([pose[:3], start.p[3:] + turn])
+        wanted = self._follower.estimated(target)
+        self._follower.note(target)
+        fits = self._motion.reaches(start, wanted) & self._motion.safe(wanted, self._motion.brakes(wanted))
+        if fits.all():
+            self._state, self._rotation = wanted, _matrix(pose)
+            return pose, ""
+        braked = self._motion.along(self._motion.brakes(start), start, self._period_s)
+        self._state = wanted.choose(fits, self._follower.catching_up(start, wanted) or braked)
+        self._rotation = pin.exp3(self._state.p[3:] - start.p[3:]) @ self._rotation
+        followed = np.concatenate([self._state.p[:3], pin.Quaternion(self._rotation).coeffs()])
+        late = target - self._state.p
+        if np.abs(late).max() <= REACHED:
+            return followed, ""
+        box = self._workspace
+        return followed, (
+            f"tip: {np.linalg.norm(late[:3]) * 1e3:.1f} mm and {np.linalg.norm(late[3:]):.3f} rad to its target, limits "
+            f"{box.acceleration_m_s2:g} m/s^2, {box.jerk_m_s3:g} m/s^3, {box.acceleration_rad_s2:g} rad/s^2, "
+            f"{box.jerk_rad_s3:g} rad/s^3"
+        )
+
+
+class TwistRamp:
+    """Twists that the tip can go through, one call a command period: what a person's device wants, within acceleration."""
+
+    def __init__(self, workspace: Workspace, period_s: float) -> None:
+        """For twists every `period_s`."""
+        limits = _limits(workspace)
+        self._otg, self._problem = ruckig.Ruckig(6, period_s), ruckig.InputParameter(6)
+        self._result = ruckig.OutputParameter(6)
+        self._problem.control_interface = ruckig.ControlInterface.Velocity
+        self._problem.synchronization = (
+            ruckig.Synchronization.Phase
+        )  # the tip turns to a new direction on a straight way
+        self._problem.max_acceleration, self._problem.max_jerk = limits.acceleration, limits.jerk
+        self.begin()
+
+    def begin(self) -> None:
+        """Goes on from rest."""
+        self._problem.current_velocity = self._problem.current_acceleration = np.zeros(6)
+
+    def step(self, twist: FloatArray) -> FloatArray:
+        """The twist one period further on the way to the wanted one, each of shape (6,) [m/s, rad/s]."""
+        self._problem.target_velocity = twist
+        self._otg.update(self._problem, self._result)
+        self._result.pass_to_input(self._problem)
+        return np.array(self._result.new_velocity)
+
+
+def _matrix(pose: FloatArray) -> FloatArray:
+    """The rotation of a pose, shape (3, 3)."""
+    matrix: FloatArray = pin.Quaternion(pose[3:] / np.linalg.norm(pose[3:])).toRotationMatrix()
+    return matrix
