@@ -20,6 +20,8 @@ from defi_ros.control.motion import JointState, Motion
 EACH = 1.0 / math.sqrt(3.0)
 # Places and turns are counted from where a motion began; no arm gets so far.
 FAR = 1e3
+# What stays below this part of a limit goes through without more ado.
+CLEARLY = 0.95
 # A pose this near its target counts as the target itself: metres and radians.
 REACHED = 1e-5
 
@@ -50,35 +52,60 @@ class TipFollower:
         limits = _limits(workspace)
         self._workspace, self._period_s = workspace, period_s
         self._motion, self._follower = Motion(limits, period_s), Follower(limits, period_s)
+        t, box = period_s, workspace
+        place = (box.velocity_m_s * t, box.acceleration_m_s2 * t**2, box.jerk_m_s3 * t**3)
+        turn = (box.velocity_rad_s * t, box.acceleration_rad_s2 * t**2, box.jerk_rad_s3 * t**3)
+        self._most = [(CLEARLY * EACH * most) ** 2 for most in (*place, *turn)]
         self.begin(np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]), np.zeros(6))
 
     def begin(self, pose: FloatArray, twist: FloatArray) -> None:
         """Goes on from a pose, shape (7,), at a twist, shape (6,) [m/s, rad/s] in axes of the base frame."""
-        self._rotation = _matrix(pose)
-        place = np.concatenate([pose[:3], np.zeros(3)])
-        self._state = JointState(place, np.array(twist), np.zeros(6))
-        self._follower.forget(place, self._state.v)
+        self._pose = pose.copy()
+        # The last steps from period to period, and what they differed by; six numbers each.
+        self._step, self._bend = (twist * self._period_s).tolist(), [0.0] * 6
+        self._behind: JointState | None = None  # where the tip is, while that is not where it should be
 
     def step(self, pose: FloatArray) -> tuple[FloatArray, str]:
         """The pose one period further on the way to a target pose, both of shape (7,), and why it falls short of it."""
-        start = self._state
-        turn = pin.log3(_matrix(pose) @ self._rotation.T)
-        target = np.concatenate([pose[:3], start.p[3:] + turn])
+        if self._behind is None:
+            step = _step_between(self._pose.tolist(), pose.tolist())
+            bend = [now - before for now, before in zip(step, self._step, strict=True)]
+            if self._keeps_limits(step, bend):
+                self._pose, self._step, self._bend = pose.copy(), step, bend
+                return pose, ""
+        return self._catch_up(pose)
+
+    def _keeps_limits(self, step: list[float], bend: list[float]) -> bool:
+        """Whether the next step is clearly within the limits, so that nothing need be solved."""
+        twist = [now - before for now, before in zip(bend, self._bend, strict=True)]
+        squares = [x * x + y * y + z * z for six in (step, bend, twist) for x, y, z in (six[:3], six[3:])]
+        return all(got <= most for got, most in zip(squares[::2] + squares[1::2], self._most, strict=True))
+
+    def _catch_up(self, pose: FloatArray) -> tuple[FloatArray, str]:
+        t, rotation = self._period_s, _matrix(self._pose)
+        start = self._behind
+        if start is None:
+            step, bend = np.array(self._step), np.array(self._bend)
+            start = JointState(np.concatenate([self._pose[:3], np.zeros(3)]), (step + 0.5 * bend) / t, bend / (t * t))
+            self._follower.forget(start.p, step / t)
+        target = np.concatenate([pose[:3], start.p[3:] + pin.log3(_matrix(pose) @ rotation.T)])
         wanted = self._follower.estimated(target)
         self._follower.note(target)
         fits = self._motion.reaches(start, wanted) & self._motion.safe(wanted, self._motion.brakes(wanted))
         if fits.all():
-            self._state, self._rotation = wanted, _matrix(pose)
+            now, self._behind = wanted, None
+            self._step, self._bend = (t * now.v).tolist(), (t * t * now.a).tolist()
+            self._pose = pose.copy()
             return pose, ""
-        braked = self._motion.along(self._motion.brakes(start), start, self._period_s)
-        self._state = wanted.choose(fits, self._follower.catching_up(start, wanted) or braked)
-        self._rotation = pin.exp3(self._state.p[3:] - start.p[3:]) @ self._rotation
-        followed = np.concatenate([self._state.p[:3], pin.Quaternion(self._rotation).coeffs()])
-        late = target - self._state.p
+        braked = self._motion.along(self._motion.brakes(start), start, t)
+        now = self._behind = wanted.choose(fits, self._follower.catching_up(start, wanted) or braked)
+        turned = pin.Quaternion(pin.exp3(now.p[3:] - start.p[3:]) @ rotation)
+        self._pose = np.concatenate([now.p[:3], turned.coeffs()])
+        late = target - now.p
         if np.abs(late).max() <= REACHED:
-            return followed, ""
+            return self._pose, ""
         box = self._workspace
-        return followed, (
+        return self._pose, (
             f"tip: {np.linalg.norm(late[:3]) * 1e3:.1f} mm and {np.linalg.norm(late[3:]):.3f} rad to its target, limits "
             f"{box.acceleration_m_s2:g} m/s^2, {box.jerk_m_s3:g} m/s^3, {box.acceleration_rad_s2:g} rad/s^2, "
             f"{box.jerk_rad_s3:g} rad/s^3"
@@ -116,3 +143,18 @@ def _matrix(pose: FloatArray) -> FloatArray:
     """The rotation of a pose, shape (3, 3)."""
     matrix: FloatArray = pin.Quaternion(pose[3:] / np.linalg.norm(pose[3:])).toRotationMatrix()
     return matrix
+
+
+def _step_between(first: list[float], second: list[float]) -> list[float]:
+    """From one pose to the next: how far [m] and the rotation vector [rad], six numbers; exact for small turns only."""
+    ax, ay, az, aw = first[3:]
+    bx, by, bz, bw = second[3:]
+    side = 2.0 if ax * bx + ay * by + az * bz + aw * bw >= 0.0 else -2.0
+    return [
+        second[0] - first[0],
+        second[1] - first[1],
+        second[2] - first[2],
+        side * (aw * bx - ax * bw + ay * bz - az * by),
+        side * (aw * by - ax * bz - ay * bw + az * bx),
+        side * (aw * bz + ax * by - ay * bx - az * bw),
+    ]
