@@ -106,9 +106,7 @@ class ArmBridgeNode(DefiNode):
             self.hear(f"{role}/trouble", String, lambda said, role=role: inbox.on_trouble(role, said), qos.LATCHED)
         self.offer("set_authority", SetAuthority, self._on_set_authority)
         self.offer("recover", Trigger, self._guard.recover)
-        self.every(REPORT_PERIOD_S, self._say_state)
-        self.every(REPORT_PERIOD_S, self._send_gripper)
-        self.every(REPORT_PERIOD_S, self._look)
+        self.every(REPORT_PERIOD_S, self._look_and_say)
 
     def activate(self) -> None:
         """Starts the control loop, unless somebody else commands the arm already."""
@@ -193,7 +191,7 @@ class ArmBridgeNode(DefiNode):
                 self._saying.release()
 
     def _send_gripper(self) -> None:
-        if self._gripper is None or self.state != "active":
+        if self._gripper is None:
             return
         goal, self._gripper_goal = self._gripper_goal, None
         if goal is not None:
@@ -203,9 +201,11 @@ class ArmBridgeNode(DefiNode):
         if trouble is not None and trouble != before:
             self._inbox.put(lambda now_ns: self._core.on_gripper_trouble(trouble, now_ns))
 
-    def _look(self) -> None:
+    def _look_and_say(self) -> None:
         if self.state == "active":
             self._guard.look()
+            self._send_gripper()
+        self._say_state()
 
     def describe(self) -> None:
         """Shows mode and jitter."""
