@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal, TypeVar, get_args
 
 from defi_models.contract import ConfigError
 from defi_models.published import DinoConfig, PretrainedTextConfig, SvdAutoencoderConfig, SvdConfig
@@ -240,3 +241,53 @@ class DefiConfig:
         """(cameras, frames, tokens, feature width) of one observation."""
         grid = self.gfdm.image_size // self.autoencoder.stride // self.gfdm.patch
         return len(self.cameras), self.gfdm.frames, grid**2, self.gfdm.feature_width
+
+
+C = TypeVar("C")
+
+
+def with_field(config: C, name: str, text: str) -> C:
+    """A config that differs in one field, given as on a command line.
+
+    Args:
+        config: `DefiConfig` or a part of it.
+        name: Of the field; dots lead into parts, as in `gfdm.image_size`.
+        text: Its value; names of cameras are parted by commas.
+
+    Raises:
+        ConfigError: there is no such field, or the value is none of its kind; or the numbers contradict each other.
+    """
+    assert is_dataclass(config)
+    first, _, rest = name.partition(".")
+    known = [field.name for field in fields(config)]
+    if first not in known:
+        near = difflib.get_close_matches(first, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"{type(config).__name__}: got no field {first!r}, expected one of {known}{hint}")
+    before = getattr(config, first)
+    if rest and not is_dataclass(before):
+        raise ConfigError(
+            f"{type(config).__name__}.{first}: got {name!r}, expected no part of it: it is a single value"
+        )
+    if is_dataclass(before) and not rest:
+        parts = [field.name for field in fields(before)]
+        raise ConfigError(f"{type(config).__name__}.{first}: got a value for the whole, expected one of {parts} of it")
+    value = with_field(before, rest, text) if rest else _read_like(before, name, text)
+    return replace(config, **{first: value})  # type: ignore[type-var]  # a dataclass it is
+
+
+def _read_like(before: Any, name: str, text: str) -> Any:
+    """A value of the kind that a field has; one that may be absent is a whole number."""
+    if isinstance(before, bool):
+        if text.lower() not in {"true", "false"}:
+            raise ConfigError(f"{name}: got {text!r}, expected true or false")
+        return text.lower() == "true"
+    if isinstance(before, str):
+        return text
+    parts = text.split(",") if isinstance(before, tuple) else [text]
+    kind = int if before is None else type(before[0]) if isinstance(before, tuple) else type(before)
+    try:
+        values = [kind(part) for part in parts]
+    except ValueError as error:
+        raise ConfigError(f"{name}: got {text!r}, expected {kind.__name__}, as in {before}") from error
+    return tuple(values) if isinstance(before, tuple) else values[0]

@@ -27,7 +27,7 @@ from defi_models.datasets.mixture import mixed
 from defi_models.datasets.packing import open_frames
 from defi_models.inference.load import load_policy
 from defi_models.training.loop import Step, TrainingError, fit, learning_rate
-from defi_models.training.presets import FROZEN_NOTHING, STAGES, Preset, Schedule, preset
+from defi_models.training.presets import FROZEN_NOTHING, STAGES, Preset, Schedule, preset, with_changes
 from defi_models.training.stages import STAGE_FUNCTIONS, Run
 from defi_models.training.start import Start
 
@@ -446,6 +446,56 @@ def test_learning_rate_warms_up_and_ends_at_a_tenth() -> None:
 def test_unknown_preset_offers_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"no training preset 'nanno'\. Did you mean 'nano'"):
         preset("nanno")
+
+
+def test_numbers_of_a_preset_are_changed_by_name() -> None:
+    wanted = ["action_encoding=joint_positions", "action_width=8", "cameras=static", "gfdm.image_size=64"]
+    config = with_changes(
+        TINY, [*wanted, "horizon_steps=2", "decoder.dropout=0.5", "decoder.causal_context=true"]
+    ).model(())
+    assert (config.action_encoding, config.action_width, config.cameras) == ("joint_positions", 8, ("static",))
+    assert (config.gfdm.image_size, config.horizon_steps, config.decoder.dropout) == (64, 2, 0.5)
+    assert config.decoder.causal_context and config.text.words == WORDS
+    assert with_changes(TINY, []) is TINY
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("chunk_stps=3", r"DefiConfig: got no field 'chunk_stps', expected one of .*; did you mean 'chunk_steps'\?"),
+        ("gfdm.size=3", r"GfdmConfig: got no field 'size', expected one of \['image_size'"),
+        ("gfdm=3", r"DefiConfig.gfdm: got a value for the whole, expected one of \['image_size'"),
+        ("goal_frame.x=3", "got 'goal_frame.x', expected no part of it"),
+        ("chunk_steps=many", "chunk_steps: got 'many', expected int, as in"),
+        ("causal=1", "got no field 'causal'"),
+        ("decoder.causal_context=1", "got '1', expected true or false"),
+        ("chunk_steps", "--set: got 'chunk_steps', expected NAME=VALUE"),
+        ("action_width=8", "got 8 numbers an action, expected 7 for relative_pose"),
+    ],
+)
+def test_a_change_that_makes_no_sense_is_refused_by_name(change: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        with_changes(TINY, [change])
+
+
+def test_a_policy_in_joints_learns_where_the_joints_came_to_be(tmp_path: Path) -> None:
+    data = tiny_episodes(tmp_path / "data")
+    in_joints = with_changes(TINY, ["action_encoding=joint_positions", "action_width=8"])
+    train_all(in_joints, tmp_path / "run", data)
+    spec = load_policy(str(tmp_path / "run" / "checkpoint")).spec
+    assert (spec.space, spec.joints) == ("joint_positions", 7)
+    frames = open_frames(data, CAMERAS, 32)
+    np.testing.assert_allclose(frames.action(1, 3, "joint_positions")[:, :7], frames.joint_positions[1:4])
+    six = with_changes(TINY, ["action_encoding=joint_positions", "action_width=7"])
+    with pytest.raises(ConfigError, match="got action_width 7, expected 8 for joint_positions"):
+        train_all(six, tmp_path / "other", data)
+    unknown = replace(frames, joint_positions=np.zeros((len(frames), 0)))
+    with pytest.raises(DatasetError, match="got data without joint positions"):
+        unknown.action(1, 3, "joint_positions")
+    both = mixed([(frames, None), (unknown, None)])
+    np.testing.assert_allclose(both.action(1, 3, "joint_positions"), frames.action(1, 3, "joint_positions"))
+    with pytest.raises(DatasetError, match="got data without joint positions"):
+        both.action(len(frames), 3, "joint_positions")
 
 
 def test_windows_are_held_at_the_end_of_their_episode(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from defi_models.transforms import ProprioceptionTransform, raw_actions
 
 UNSAID = "something happens"  # the instruction of a clip that has none
 VIDEO_SUFFIX = "_video"
-SERIES = ("ee_pose", "gripper", "target_pose", "target_gripper")
+SERIES = ("ee_pose", "gripper", "target_pose", "target_gripper", "joint_positions")
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Frames:
         gripper: Measured openings, (N,).
         target_pose: Commanded poses, (N, 7).
         target_gripper: Commanded openings, (N,).
+        joint_positions: Measured joints, (N, joints) [rad]; none where they are not known.
         tasks: Task of each clip.
         instructions: Sentences of each clip; may be none.
         step_ns: Time between samples [ns].
@@ -83,6 +84,7 @@ class Frames:
     gripper: npt.NDArray[np.float64]
     target_pose: npt.NDArray[np.float64]
     target_gripper: npt.NDArray[np.float64]
+    joint_positions: npt.NDArray[np.float64]
     tasks: tuple[str, ...]
     instructions: tuple[tuple[str, ...], ...]
     step_ns: int
@@ -149,12 +151,20 @@ class Frames:
     def action(self, sample: int, steps: int, encoding: ActionEncoding = "relative_pose") -> npt.NDArray[np.float64]:
         """Unnormalised actions (steps, width) from one sample on; see `raw_actions`.
 
+        Joint targets are where the joints came to be at those times: the data tell where the tool was to be, not the
+        joints.
+
         Raises:
-            DatasetError: actions are to be joint positions, and the targets here are poses.
+            DatasetError: actions are to be joint positions, and these data have none.
         """
-        if encoding == "joint_positions":
-            raise DatasetError(f"{self.folder}: got targets that are poses, expected joint positions for this model")
         rows = self.clip(np.array([sample]), np.arange(steps))[0]
+        if encoding == "joint_positions":
+            if not self.joint_positions.shape[1] or np.isnan(self.joint_positions[rows]).any():
+                raise DatasetError(
+                    f"{self.folder}: got data without joint positions, expected them for this model; delete the folder if "
+                    "an earlier version packed it, and it is made anew"
+                )
+            return raw_actions(encoding, self.joint_positions[rows], self.target_gripper[rows], self.ee_pose[sample])
         return raw_actions(encoding, self.target_pose[rows], self.target_gripper[rows], self.ee_pose[sample])
 
     def proprioception(self, sample: int) -> npt.NDArray[np.float64]:
@@ -178,7 +188,13 @@ def frames_of(meta: dict[str, Any], folder: Path, pixels: Rows | npt.NDArray[np.
     """
     lengths = np.array(meta["lengths"])
     count = int(lengths.sum())
-    empty = {"ee_pose": (count, 7), "gripper": (count,), "target_pose": (count, 7), "target_gripper": (count,)}
+    empty = {
+        "ee_pose": (count, 7),
+        "gripper": (count,),
+        "target_pose": (count, 7),
+        "target_gripper": (count,),
+        "joint_positions": (count, 0),
+    }
     return Frames(
         folder=folder,
         pixels=pixels,

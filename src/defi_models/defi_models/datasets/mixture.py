@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from defi_models.datasets.blocks import Blocks
 from defi_models.datasets.episodes import DatasetError
@@ -37,7 +38,9 @@ def mixed(parts: Sequence[tuple[Frames, float | None]]) -> Frames:
         Share(one.folder, int(start), int(stop), weight)
         for one, start, stop, weight in zip(frames, starts[:-1], starts[1:], _weights(parts), strict=True)
     ]
+    joints = max(one.joint_positions.shape[1] for one in frames)
     views = [one.views_of(np.arange(len(one))) for one in frames]
+    frames = [replace(one, joint_positions=_widened(one.joint_positions, joints)) for one in frames]
     return replace(
         frames[0],
         pixels=Blocks([one.pixels for one in frames]),
@@ -51,6 +54,11 @@ def mixed(parts: Sequence[tuple[Frames, float | None]]) -> Frames:
         encoded=encoded[0] and replace(encoded[0], latents=Blocks([one.latents for one in encoded if one])),
         **{name: np.concatenate([getattr(one, name) for one in frames]) for name in SERIES},
     )
+
+
+def _widened(values: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.float64]:
+    """Joints (N, width); not a number where they are not known."""
+    return values if values.shape[1] == width else np.full((len(values), width), np.nan)
 
 
 def _weights(parts: Sequence[tuple[Frames, float | None]]) -> list[float]:

@@ -59,7 +59,8 @@ def open_frames(
     if not _is_packed(packed, source, wanted):
         _pack(source, packed, wanted)
     meta = json.loads((packed / "frames.json").read_text())
-    series = {name: np.load(packed / f"{name}.npy") for name in SERIES if not video}
+    files = {name: packed / f"{name}.npy" for name in SERIES if not video}  # older ones lack joints
+    series = {name: np.load(file) for name, file in files.items() if file.is_file()}
     return frames_of({"cameras": cameras} | meta, packed, np.load(packed / "pixels.npy", mmap_mode="r"), series)
 
 
@@ -148,7 +149,8 @@ def _write_arrays(source: Source, names: list[str], part: Path, wanted: _Wanted)
     pixels.flush()
     (part / "pixels.raw").unlink()
     for key, parts in series.items():
-        np.save(part / f"{key}.npy", np.concatenate(parts))
+        if len({values.shape[1:] for values in parts}) == 1:  # joints may be known in some episodes only
+            np.save(part / f"{key}.npy", np.concatenate(parts))
     return meta | {"step_ns": steps.pop(), "cameras": cameras, "damaged": damaged}
 
 

@@ -18,7 +18,7 @@ from defi_models.datasets.inspecting import add_camera, cameras_of
 from defi_models.datasets.mixture import mixed
 from defi_models.datasets.packing import open_frames
 from defi_models.options import check_at_least
-from defi_models.training.presets import PRESETS, STAGES, Preset, preset
+from defi_models.training.presets import PRESETS, STAGES, Preset, preset, with_changes
 
 
 class Train:
@@ -32,6 +32,15 @@ class Train:
             "stage", choices=[*STAGES, "all"], help="which stage; `all` runs those not yet done in order"
         )
         parser.add_argument("--preset", default="nano", help=f"one of {sorted(PRESETS)}")
+        parser.add_argument(
+            "--set",
+            nargs="+",
+            action="extend",
+            default=[],
+            metavar="NAME=VALUE",
+            help="a number of the model that differs from the preset's, as in chunk_steps=12 cameras=static "
+            "action_encoding=absolute_pose gfdm.image_size=128; alike for every stage of a run",
+        )
         parser.add_argument(
             "--data",
             nargs="+",
@@ -76,7 +85,7 @@ class Train:
         Raises:
             DefiError: the data or the run's folder lacks something.
         """
-        chosen = preset(args.preset)
+        chosen = with_changes(preset(args.preset), args.set)
         check_arguments(args, chosen)
         from defi_models.training import parallel  # torch takes seconds, and wrong input is told at once
 
@@ -180,7 +189,7 @@ def _train(args: argparse.Namespace, stages: Sequence[str]) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     parallel.join()
-    chosen = preset(args.preset)
+    chosen = with_changes(preset(args.preset), args.set)
     asked = {name: getattr(args, name) for name in ("steps", "accumulate") if getattr(args, name)}
     schedules = {name: replace(one, **asked) for name, one in chosen.schedules.items()}
     chosen = replace(chosen, schedules=schedules)

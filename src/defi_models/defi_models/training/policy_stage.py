@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from defi_models.checkpoint import FORWARD, INVERSE, VIDEO, write_checkpoint
+from defi_models.contract import ConfigError
 from defi_models.models.defi import ForwardHalf, InverseHalf, InverseInputs
 from defi_models.training import parallel
 from defi_models.training.run import Run
@@ -65,6 +66,7 @@ def windows_of(run: Run) -> Windows:
 
     Raises:
         DatasetError: there are no demonstrations.
+        ConfigError: their actions are not as wide as the model's.
     """
     config = run.config
     rng = np.random.default_rng(run.seed)
@@ -72,6 +74,11 @@ def windows_of(run: Run) -> Windows:
     samples = np.sort(demonstrated[rng.permutation(len(demonstrated))[: run.preset.windows]])
     tokens = choose_words(run, samples, np.random.default_rng(run.seed))
     actions = np.stack([run.frames.action(int(s), config.chunk_steps, config.action_encoding) for s in samples])
+    if actions.shape[2] != config.action_width:
+        raise ConfigError(
+            f"model: got action_width {config.action_width}, expected {actions.shape[2]} for {config.action_encoding} of "
+            f"the arm in {run.frames.folder}"
+        )
     state = np.stack([run.frames.proprioception(int(s)) for s in samples])
     statistics = Statistics.of(actions, state)
     state = (state - np.array(statistics.proprioception_mean)) / np.array(statistics.proprioception_std)

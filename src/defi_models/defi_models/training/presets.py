@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from defi_models.config import (
     AutoencoderConfig,
@@ -17,6 +17,7 @@ from defi_models.config import (
     SvdAutoencoderConfig,
     SvdConfig,
     TextConfig,
+    with_field,
 )
 from defi_models.contract import ConfigError
 
@@ -193,6 +194,31 @@ PRESETS: Mapping[str, Preset] = {
         ),
     )
 }
+
+
+def with_changes(chosen: Preset, changes: Sequence[str]) -> Preset:
+    """A preset whose model differs in some fields.
+
+    Args:
+        chosen: The preset.
+        changes: `NAME=VALUE`, as in `chunk_steps=12` or `gfdm.image_size=128`; see `config.with_field`.
+
+    Raises:
+        ConfigError: there is no such field, or no such value of it.
+    """
+    pairs = [change.partition("=") for change in changes]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise ConfigError(f"--set: got {name!r}, expected NAME=VALUE, as in chunk_steps=12")
+
+    def model(words: tuple[str, ...]) -> DefiConfig:
+        config = chosen.model(words)
+        for name, _, value in pairs:
+            config = with_field(config, name, value)
+        return config
+
+    model(())
+    return replace(chosen, model=model) if pairs else chosen
 
 
 def preset(name: str) -> Preset:
