@@ -13,6 +13,7 @@ from witness import Witness
 from defi_msgs.msg import ControlState
 from defi_ros.bridge import qos
 from defi_ros.bridge.convert import to_ns
+from defi_ros.bridge.pacing import DEVICE_PRIORITY, raise_priority
 from defi_ros.bringup import BringupOptions, Process, graph_environment, processes
 from defi_ros.robot import load_robot
 from defi_ros.up.graph import Graph
@@ -44,6 +45,8 @@ def measure(handovers: int, seed: int) -> dict[str, Any]:
         witness.begin()
         try:
             graph.start()
+            # A joystick has a processor of its own: it does not wait for the graph's. Only now: children would inherit it.
+            raise_priority(0, DEVICE_PRIORITY)
             times_ms = [_hand_over(graph, witness, joy, seed + number) for number in range(handovers)]
             state = witness.state
         finally:
@@ -66,8 +69,9 @@ def _hand_over(graph: Graph, witness: Witness, joy: Any, seed: int) -> float:
     graph.reset(seed, TASK)
     task = graph.listener.ask_task(INSTRUCTION, 30.0)
     graph.wait(lambda: witness.moving, MOVES_S)
+    pressed = Joy(axes=[0.0] * AXES, buttons=[int(number == DEADMAN) for number in range(BUTTONS)])
     pressed_ns = time.time_ns()  # the graph runs on the system's clock
-    joy.publish(Joy(axes=[0.0] * AXES, buttons=[int(number == DEADMAN) for number in range(BUTTONS)]))
+    joy.publish(pressed)
     graph.wait(lambda: _taken_ns(witness, pressed_ns) is not None, TAKES_S)
     taken_ns = _taken_ns(witness, pressed_ns)
     joy.publish(Joy(axes=[0.0] * AXES, buttons=[0] * BUTTONS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import threading
@@ -14,8 +15,9 @@ from defi_models.contract import NS_PER_S
 BIN_NS = 20_000  # resolution of the percentiles: 0.02 ms
 BINS = 5_000  # up to 0.1 s; later ticks count as that late in percentiles, and fully in the maximum
 # Above every ordinary thread, below the kernel's own (50). The thread that spins comes second: while it holds the
-# interpreter the loop waits for it, so nobody may take the CPU from it in that moment.
-LOOP_PRIORITY, SPIN_PRIORITY = 20, 10
+# interpreter the loop waits for it, so nobody may take the CPU from it in that moment. So do those of the middleware,
+# which bring it its messages. A person's device comes third.
+LOOP_PRIORITY, SPIN_PRIORITY, DEVICE_PRIORITY = 20, 10, 8
 SPIN_NS = 60_000  # an ordinary thread is woken up to 50 us late (the kernel's default timer slack)
 
 
@@ -79,6 +81,16 @@ def settle_interpreter() -> None:
     """Keeps garbage collection from delaying the loop; call it when all that is long-lived exists."""
     gc.collect()
     gc.freeze()
+
+
+def raise_process(nice: int, priority: int) -> str:
+    """`raise_priority` for the calling thread and all others that the process has by now; returns what the former got."""
+    got = raise_priority(nice, priority)
+    if got.startswith("SCHED_FIFO"):
+        for thread in os.listdir("/proc/self/task"):
+            with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+                os.sched_setscheduler(int(thread), os.SCHED_FIFO, os.sched_param(priority))
+    return got
 
 
 def raise_priority(nice: int, priority: int = LOOP_PRIORITY) -> str:

@@ -21,7 +21,7 @@ from defi_ros.bridge import qos
 from defi_ros.bridge.caller import Caller
 from defi_ros.bridge.convert import JointReader
 from defi_ros.bridge.lifecycle import DefiNode, NodeError, run
-from defi_ros.bridge.pacing import SPIN_PRIORITY, Pacer, raise_priority, settle_interpreter
+from defi_ros.bridge.pacing import SPIN_PRIORITY, Pacer, raise_priority, raise_process, settle_interpreter
 from defi_ros.control.arm import ArmCore
 from defi_ros.control.authority import Mode
 from defi_ros.control.command import ArmCommand
@@ -115,7 +115,7 @@ class ArmBridgeNode(DefiNode):
             self._inbox.put(lambda now_ns: self._start_with_policy())
         if self.owns_process:
             settle_interpreter()
-            raise_priority(self._robot.nodes.nice.arm_bridge_node, SPIN_PRIORITY)
+            raise_process(self._robot.nodes.nice.arm_bridge_node, SPIN_PRIORITY)
         self._loop = self.start_worker("arm_tick", self._tick_until)
 
     def deactivate(self) -> None:

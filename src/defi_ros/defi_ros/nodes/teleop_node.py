@@ -18,6 +18,7 @@ from defi_msgs.srv import SetAuthority
 from defi_ros.bridge import qos
 from defi_ros.bridge.convert import to_stamp
 from defi_ros.bridge.lifecycle import DefiNode, run
+from defi_ros.bridge.pacing import DEVICE_PRIORITY, raise_process
 from defi_ros.control.authority import Mode
 from defi_ros.nodes.action_stage import wait_for_description
 from defi_ros.teleop.keyboard import Keyboard
@@ -74,6 +75,8 @@ class TeleopNode(DefiNode):
         """Begins with nothing held; whoever hears of stops is told so first of all."""
         self._held = self._stopping_arm = False
         self._stop_said_ns = self._stop_listeners = 0
+        if self.owns_process:
+            raise_process(self._robot.nodes.nice.teleop_node, DEVICE_PRIORITY)
         if self._terminal is not None:
             terminal = self._terminal
             self.start_worker("keys", lambda stop: self._read_keys(terminal, stop))
