@@ -45,6 +45,7 @@ def test_video_has_every_imagined_frame_for_its_time(arguments: dict[str, str], 
         ({"task": "one two three four five six seven"}, "got 7 words"),
         ({"steps": "0"}, "--steps: got 0, expected 1 or more"),
         ({"policy": "nona"}, "no policy 'nona'"),
+        ({"device": "cuda:9"}, "--device: got 'cuda:9', expected one of ['cpu'"),
         ({"out": "future.avi"}, "--out: got future.avi, expected a file with the ending .mp4"),
     ],
 )

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from defi_models.checkpoint import FORWARD, VIDEO
 from defi_models.contract import NS_PER_S, ConfigError
 from defi_models.files import check_place
-from defi_models.inference.load import resolve
+from defi_models.inference.load import check_device, resolve
 from defi_models.transforms import ImageTransform
 
 SHOWN_PX = 384
@@ -33,6 +33,7 @@ class Imagine:
         parser.add_argument("--policy", default="nano", help="a shipped policy or a checkpoint folder")
         parser.add_argument("--steps", type=int, default=30, help="denoising steps")
         parser.add_argument("--seed", type=int, default=0, help="of the noise")
+        parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1; the noise is the same on each")
 
     def run(self, args: argparse.Namespace) -> int:
         """Writes the video.
@@ -55,12 +56,15 @@ class Imagine:
         from defi_models.models.defi import ForwardHalf
 
         files = [FORWARD, *[name for name in (VIDEO,) if name in checkpoint.hashes]]
-        gfdm = load_half(lambda: ForwardHalf(checkpoint.config, video=True), checkpoint, *files).gfdm
+        check_device(args.device, "--device")
+        device = torch.device(args.device)
+        gfdm = load_half(lambda: ForwardHalf(checkpoint.config, video=True), checkpoint, *files).gfdm.to(device)
         with torch.inference_mode():
             pixels = torch.from_numpy(ImageTransform(checkpoint.config.gfdm.image_size).encode(image.astype(np.uint8)))
-            words, mask, _ = gfdm.text(torch.from_numpy(checkpoint.tokenizer()([args.task])))
+            words, mask, _ = gfdm.text(torch.from_numpy(checkpoint.tokenizer()([args.task])).to(device))
             noise = torch.Generator().manual_seed(args.seed)
-            clip = gfdm.generate(gfdm.autoencoder.encode(pixels[None]), words, mask, args.steps, noise)[0].numpy()
+            present = gfdm.autoencoder.encode(pixels[None].to(device))
+            clip = gfdm.generate(present, words, mask, args.steps, noise)[0].cpu().numpy()
         step_s = checkpoint.config.gfdm.frame_steps * checkpoint.config.step_ns / NS_PER_S
         write_video(args.out, ImageTransform.decode(clip), step_s)
         sys.stdout.write(f"{args.out}: {len(clip)} frames, {step_s:.1f} s apart, imagined by {checkpoint.name}\n")

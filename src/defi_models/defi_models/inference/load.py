@@ -97,7 +97,7 @@ def load_policy(
 
     from defi_models.inference.torch_engine import TorchForward, TorchInverse
 
-    _check_device(device)
+    check_device(device)
     if threads:
         torch.set_num_threads(threads)
     compiled = backend == "compiled"
@@ -108,13 +108,17 @@ def load_policy(
     )
 
 
-def _check_device(device: str) -> None:
-    """Refuses a device that torch does not have here."""
+def check_device(device: str, what: str = "policy.device") -> None:
+    """Refuses a device that torch does not have here; `what` names the option.
+
+    Raises:
+        CheckpointError: so.
+    """
     import torch
 
     there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
     if device not in {*there, "cuda"} or (device == "cuda" and len(there) == 1):
         raise CheckpointError(
-            f"policy.device: got {device!r}, expected one of {there} on this machine; CUDA needs an NVIDIA driver and a "
+            f"{what}: got {device!r}, expected one of {there} on this machine; CUDA needs an NVIDIA driver and a "
             "build of torch for it"
         )
