@@ -94,7 +94,7 @@ class TipFollower:
         fits = self._motion.reaches(start, wanted) & self._motion.safe(wanted, self._motion.brakes(wanted))
         if fits.all():
             now, self._behind = wanted, None
-            self._step, self._bend = (t * now.v).tolist(), (t * t * now.a).tolist()
+            self._step, self._bend = (t * (now.v - 0.5 * t * now.a)).tolist(), (t * t * now.a).tolist()
             self._pose = pose.copy()
             return pose, ""
         braked = self._motion.along(self._motion.brakes(start), start, t)
@@ -121,9 +121,7 @@ class TwistRamp:
         self._otg, self._problem = ruckig.Ruckig(6, period_s), ruckig.InputParameter(6)
         self._result = ruckig.OutputParameter(6)
         self._problem.control_interface = ruckig.ControlInterface.Velocity
-        self._problem.synchronization = (
-            ruckig.Synchronization.Phase
-        )  # the tip turns to a new direction on a straight way
+        self._problem.synchronization = ruckig.Synchronization.Phase  # on a straight way to a new direction
         self._problem.max_acceleration, self._problem.max_jerk = limits.acceleration, limits.jerk
         self.begin()
 

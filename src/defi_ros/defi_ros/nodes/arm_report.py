@@ -83,7 +83,8 @@ class ArmReport:
         message.at_rest = command.at_rest
         message.tick_rate_hz = self._rate_hz()
         message.ticks = ticks
-        message.jitter_p50_ms, message.jitter_p99_ms = self._percentiles(lateness)
+        self._look_at_figures(lateness)
+        message.jitter_p50_ms, message.jitter_p99_ms = self._jitter_ms
         message.jitter_max_ms = lateness.max_ms
         message.limit_violations = core.limit_violations
         message.stale_refusals = core.stale_refusals
@@ -91,8 +92,8 @@ class ArmReport:
         message.camera_to_command_p50_ms, message.camera_to_command_p99_ms = median, late
         return message
 
-    def _percentiles(self, lateness: Lateness) -> tuple[float, float]:
-        """Median and 99th percentile of the ticks' lateness [ms]; `_latency_ms` is brought up to date beside it."""
+    def _look_at_figures(self, lateness: Lateness) -> None:
+        """Brings medians and 99th percentiles up to date, if it is time."""
         now_s = time.monotonic()
         if now_s - self._figured_s >= FIGURES_S:
             self._figured_s = now_s
@@ -101,4 +102,3 @@ class ArmReport:
             if latencies_ms:
                 median, late = np.percentile(latencies_ms, (50, 99))
                 self._latency_ms = self._chunks, (float(median), float(late))
-        return self._jitter_ms
