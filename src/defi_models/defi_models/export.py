@@ -7,7 +7,6 @@ context of the decoder), and once a step of sampling (decoder).
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import shutil
@@ -114,25 +113,20 @@ def export(checkpoint: Checkpoint) -> dict[str, Any]:
             write_graph(network, made / file)
             report["networks"][file] = {"bytes": (made / file).stat().st_size, **compare(network, made / file)}
         np.save(made / graphs.NOISE, made_of[graphs.DECODER].given[0].numpy())
-        (made / graphs.MANIFEST).write_text(json.dumps(report))
+        report |= parity(checkpoint, made)
+        if not report["action_difference"] <= LARGEST_DIFFERENCE:
+            raise ExportError(
+                f"{checkpoint.folder}: actions of torch and onnxruntime differ by {report['action_difference']:.1e}, "
+                f"expected at most {LARGEST_DIFFERENCE:g}; the graphs are not kept, torch still runs it"
+            )
+        report["seconds"] = round(time.monotonic() - started, 1)
+        write_json(made / graphs.MANIFEST, report)
         place = checkpoint.folder / graphs.FOLDER
         shutil.rmtree(place, ignore_errors=True)
         made.chmod(0o755)
         os.rename(made, place)
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    try:
-        report |= parity(checkpoint)
-        if not report["action_difference"] <= LARGEST_DIFFERENCE:
-            raise ExportError(
-                f"{checkpoint.folder}: actions of torch and onnxruntime differ by {report['action_difference']:.1e}, "
-                f"expected at most {LARGEST_DIFFERENCE:g}; the graphs were removed, torch still runs it"
-            )
-        report["seconds"] = round(time.monotonic() - started, 1)
-        write_json(place / graphs.MANIFEST, report)
-    except BaseException:
-        shutil.rmtree(place)
-        raise
     return report
 
 
@@ -225,8 +219,13 @@ def compare(network: Network, path: Path) -> dict[str, float]:
     return {"difference": max(float(np.abs(f.astype(np.float64) - e.numpy()).max()) for f, e in pairs)}
 
 
-def parity(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Both backends on the same random observations: the largest difference of actions, and the median latency [ms]."""
+def parity(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
+    """Both backends on the same random observations: the largest difference of actions, and the median latency [ms].
+
+    Args:
+        checkpoint: What torch runs.
+        folder: Of the graphs that onnxruntime runs.
+    """
     import torch
 
     from defi_models.inference.onnx_engine import OnnxForward, OnnxInverse
@@ -234,8 +233,8 @@ def parity(checkpoint: Checkpoint) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     config, rng = checkpoint.config, np.random.default_rng(0)
-    forwards = {"torch": TorchForward(checkpoint), "onnx": OnnxForward(checkpoint, threads=1)}
-    inverses = {"torch": TorchInverse(checkpoint), "onnx": OnnxInverse(checkpoint, threads=1)}
+    forwards = {"torch": TorchForward(checkpoint), "onnx": OnnxForward(checkpoint, threads=1, folder=folder)}
+    inverses = {"torch": TorchInverse(checkpoint), "onnx": OnnxInverse(checkpoint, threads=1, folder=folder)}
     tokens = np.zeros((1, config.text.max_words), dtype=np.int64)
     tokens[0, :3] = [2, 3, 2]
     size, steps = config.gfdm.image_size, config.chunk_steps

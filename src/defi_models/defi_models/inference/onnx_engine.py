@@ -28,13 +28,16 @@ class OnnxForward:
         checkpoint: A model's folder, exported.
         device: "cpu", "cuda", "cuda:1", "tensorrt", ...
         threads: CPU threads of one call; 0 leaves onnxruntime's choice.
+        folder: Of graphs that are just being made, in place of the checkpoint's.
 
     Raises:
         CheckpointError: it was not exported, or the device is not to be had.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "cpu", threads: int = 0) -> None:
-        folder = exported(checkpoint)
+    def __init__(
+        self, checkpoint: Checkpoint, device: str = "cpu", threads: int = 0, folder: Path | None = None
+    ) -> None:
+        folder = folder or exported(checkpoint)
         self._text = open_graph(folder / GFDM_TEXT, device, threads)
         self._gfdm = open_graph(folder / GFDM, device, threads)
         self._frames = open_graph(folder / GFDM_FRAMES, device, threads)
@@ -55,8 +58,10 @@ class OnnxForward:
 class OnnxInverse:
     """The inverse half in onnxruntime; see `InverseEngine` and `OnnxForward`."""
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "cpu", threads: int = 0) -> None:
-        folder = exported(checkpoint)
+    def __init__(
+        self, checkpoint: Checkpoint, device: str = "cpu", threads: int = 0, folder: Path | None = None
+    ) -> None:
+        folder = folder or exported(checkpoint)
         self._text = open_graph(folder / GIDM_TEXT, device, threads)
         self._gidm = open_graph(folder / GIDM, device, threads)
         self._decoder = open_graph(folder / DECODER, device, threads)
