@@ -284,18 +284,18 @@ def _nice(default: int) -> int:
 
 @dataclass(frozen=True)
 class Nice:
-    """How the processes share the CPU, one value a node; the arm comes first and inference last."""
+    """How the processes share the CPU, one value a node: the arm, then a person, then what the policy sees and infers."""
 
     arm_bridge_node: int = _nice(-10)
     stop_guard_node: int = _nice(-10)
-    camera_node: int = _nice(0)
+    camera_node: int = _nice(-6)
     teleop_node: int = _nice(-8)
     task_node: int = _nice(0)
     recorder_node: int = _nice(5)
-    sim_node: int = _nice(5)
+    sim_node: int = _nice(0)
     monitor_node: int = _nice(10)
-    imagination_node: int = _nice(10)
-    action_node: int = _nice(10)
+    imagination_node: int = _nice(-5)
+    action_node: int = _nice(-5)
 
 
 @dataclass(frozen=True)
