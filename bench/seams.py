@@ -56,7 +56,7 @@ def episode(world: World, policy: Policy, blending: str, task: str, seed: int) -
     values = {"control.rate_hz": RATE_HZ, "control.blending": blending, "control.blend_s": FADE_S}
     robot = with_values(load_robot("franka"), values, "bench")
     core = ArmCore(robot.spec, robot.control, robot.gripper, Kinematics(robot_description(), ARM_JOINTS, TIP_FRAME))
-    promises, coming, said, period_ns = Promises(), [], dict[int, ActionChunk](), round(NS_PER_S / RATE_HZ)
+    promises, coming, period_ns = Promises(), [], round(NS_PER_S / RATE_HZ)
     core.on_state(0, world.joint_positions(), 0, world.gripper_opening())
     core.tick(0)
     core.request(Mode.POLICY, "bench", 0)
@@ -72,7 +72,6 @@ def episode(world: World, policy: Policy, blending: str, task: str, seed: int) -
             if blending == "rtc":
                 promised = promises.at(now_ns, policy.spec.step_ns, policy.spec.chunk_steps)
             chunk = infer(world, policy, text, now_ns, promised)
-            said[chunk.start_ns] = chunk
             coming.append((now_ns + round(LATENCY_S * NS_PER_S), chunk))
         core.on_state(now_ns, world.joint_positions(), now_ns, world.gripper_opening())
         for due_ns, chunk in coming:
@@ -84,7 +83,8 @@ def episode(world: World, policy: Policy, blending: str, task: str, seed: int) -
         promises.executing(command.chunk_stamp_ns)
         if command.chunk_started:
             chunks, seam_until_ns = chunks + 1, now_ns + round(FADE_S * NS_PER_S)
-            followed.append((now_ns, ChunkCurve(said[command.chunk_stamp_ns])))
+            assert core._schedule.chunk is not None
+            followed.append((now_ns, ChunkCurve(core._schedule.chunk)))
         due = core._schedule.target_at(now_ns)  # what the core would be asked for without limits
         places = [*places[-2:], due.row[:3]] if due is not None else []
         where = "seam" if now_ns <= seam_until_ns else "within"

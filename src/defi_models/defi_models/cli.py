@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import Protocol
 
 from defi_models.contract import ConfigError, DefiError
+from defi_models.options import did_you_mean
 
 GROUP = "defi.commands"
 EXIT_BAD_INPUT = 2
@@ -72,10 +72,8 @@ def choose(name: str, commands: Mapping[str, EntryPoint]) -> Command:
         ConfigError: there is none; names the nearest and all that exist.
     """
     if name not in commands:
-        near = difflib.get_close_matches(name, commands, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(
-            f"defi: got unknown command {name!r}, expected one of {', '.join(commands) or '(none)'}{hint}"
+            f"defi: got unknown command {name!r}, expected one of {', '.join(commands) or '(none)'}{did_you_mean(name, commands)}"
         )
     return load(commands[name])
 

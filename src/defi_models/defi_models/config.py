@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar, get_args
 
 from defi_models.contract import ConfigError
+from defi_models.options import did_you_mean
 from defi_models.published import DinoConfig, PretrainedTextConfig, SvdAutoencoderConfig, SvdConfig
 
 POSE_ACTION_WIDTH = 7  # translation 3, rotation 3, gripper 1
@@ -261,9 +261,9 @@ def with_field(config: C, name: str, text: str) -> C:
     first, _, rest = name.partition(".")
     known = [field.name for field in fields(config)]
     if first not in known:
-        near = difflib.get_close_matches(first, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"{type(config).__name__}: got no field {first!r}, expected one of {known}{hint}")
+        raise ConfigError(
+            f"{type(config).__name__}: got no field {first!r}, expected one of {known}{did_you_mean(first, known)}"
+        )
     before = getattr(config, first)
     if rest and not is_dataclass(before):
         raise ConfigError(

@@ -260,11 +260,11 @@ class Workspace:
     upper: FloatArray
     velocity_m_s: float
     planes: FloatArray = field(default_factory=lambda: np.zeros((0, 4)))
-    acceleration_m_s2: float = 5.0
-    jerk_m_s3: float = 500.0
-    velocity_rad_s: float = 2.0
-    acceleration_rad_s2: float = 10.0
-    jerk_rad_s3: float = 1000.0
+    acceleration_m_s2: float = field(kw_only=True)
+    jerk_m_s3: float = field(kw_only=True)
+    velocity_rad_s: float = field(kw_only=True)
+    acceleration_rad_s2: float = field(kw_only=True)
+    jerk_rad_s3: float = field(kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "planes", frozen_array("workspace.planes", self.planes, (len(self.planes), 4)))

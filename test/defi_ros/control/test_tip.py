@@ -9,7 +9,16 @@ from defi_models.contract import Workspace
 from defi_ros.control.tip import TipFollower
 
 PERIOD_S = 0.005
-BOX = Workspace(np.full(3, -1.0), np.ones(3), 0.6, acceleration_m_s2=4.0, jerk_m_s3=400.0, velocity_rad_s=1.5)
+BOX = Workspace(
+    np.full(3, -1.0),
+    np.ones(3),
+    0.6,
+    acceleration_m_s2=4.0,
+    jerk_m_s3=400.0,
+    velocity_rad_s=1.5,
+    acceleration_rad_s2=10.0,
+    jerk_rad_s3=1000.0,
+)
 START = np.array([0.4, 0.0, 0.3, 1.0, 0.0, 0.0, 0.0])
 
 

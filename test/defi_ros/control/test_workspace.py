@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from defi_models.contract import ConfigError, ContractError, Workspace
+from defi_models.contract import TIP_LIMITS, ConfigError, ContractError, Workspace
 from defi_ros.control.monitor import LimitMonitor
 from defi_ros.control.safety import SafetyFilter, Verdict
 from defi_ros.robot import parse_robot, robots_folder
@@ -48,7 +48,7 @@ def test_a_wall_without_a_direction_is_refused(text, normal, message):
 
 def test_normals_must_be_of_unit_length():
     with pytest.raises(ContractError, match="expected normals of unit length"):
-        Workspace(np.zeros(3), np.ones(3), 0.5, np.array([[0.0, 2.0, 0.0, 0.1]]))
+        Workspace(np.zeros(3), np.ones(3), 0.5, np.array([[0.0, 2.0, 0.0, 0.1]]), **dict.fromkeys(TIP_LIMITS[1:], 1.0))
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -19,7 +19,6 @@ Equal steps are not equal time: a GFDM that is trained in stage 3 makes each of 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -32,6 +31,7 @@ from defi_models.config import (
     TextConfig,
 )
 from defi_models.contract import ConfigError
+from defi_models.options import did_you_mean
 from defi_models.training.presets import FROZEN, FROZEN_NOTHING, Preset, Schedule, nano
 
 ENTANGLED = "entangled"
@@ -199,7 +199,5 @@ def budget_named(name: str) -> Budget:
         ConfigError: there is none.
     """
     if name not in BUDGETS:
-        near = difflib.get_close_matches(name, BUDGETS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"--budget: got {name!r}, expected one of {list(BUDGETS)}{hint}")
+        raise ConfigError(f"--budget: got {name!r}, expected one of {list(BUDGETS)}{did_you_mean(name, BUDGETS)}")
     return BUDGETS[name]

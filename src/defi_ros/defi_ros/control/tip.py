@@ -97,8 +97,10 @@ class TipFollower:
             self._step, self._bend = (t * (now.v - 0.5 * t * now.a)).tolist(), (t * t * now.a).tolist()
             self._pose = pose.copy()
             return pose, ""
-        braked = self._motion.along(self._motion.brakes(start), start, t)
-        now = self._behind = wanted.choose(fits, self._follower.catching_up(start, wanted) or braked)
+        caught_up = self._follower.catching_up(start, wanted) or self._motion.along(
+            self._motion.brakes(start), start, t
+        )
+        now = self._behind = wanted.choose(fits, caught_up)
         turned = pin.Quaternion(pin.exp3(now.p[3:] - start.p[3:]) @ rotation)
         self._pose = np.concatenate([now.p[:3], turned.coeffs()])
         late = target - now.p
