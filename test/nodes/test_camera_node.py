@@ -21,6 +21,7 @@ from defi_ros.bridge.images import compressed_to, image_from, image_to
 from defi_ros.drivers.cameras import Frame
 from defi_ros.nodes.camera_inputs import CameraInputs, wait_for_cameras
 from defi_ros.nodes.camera_node import CameraNode
+from defi_ros.nodes.joint_inputs import JointInputs
 from defi_ros.robot import load_robot
 from defi_ros.settings import with_values
 
@@ -133,7 +134,7 @@ def test_a_camera_of_another_driver_is_heard_raw_or_compressed_reliable_or_not(g
     thread.start()
     try:
         wait_for_cameras(node, robot, ["wrist"])
-        aligned = CameraInputs(node, robot, ["wrist"]).wait(5.0)
+        aligned = CameraInputs(node, robot, ["wrist"], JointInputs(node, robot)).wait(5.0)
     finally:
         spinning.set()
         thread.join()

@@ -302,4 +302,9 @@ class Nice:
 class Nodes:
     """The processes."""
 
+    arm_bridge_core: int = param(
+        -1,
+        "CPU that arm_bridge_node keeps to where it runs in real time, of those it may use; -1: the last.",
+        at_least=-1,
+    )
     nice: Nice = section(Nice, "Scheduling priority of each node.")

@@ -93,6 +93,21 @@ def raise_process(nice: int, priority: int) -> str:
     return got
 
 
+def keep_to_core(core: int) -> None:
+    """Lets the calling process run on one of its CPUs only: all its threads, and those to come.
+
+    A real-time thread wakes where it ran last, whoever runs there; those of one process that are spread over two CPUs
+    leave nobody else a whole one.
+
+    Args:
+        core: Which of the CPUs that the process may use; -1 is the last.
+    """
+    allowed = sorted(os.sched_getaffinity(0))
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+            os.sched_setaffinity(int(thread), {allowed[core % len(allowed)]})
+
+
 def raise_priority(nice: int, priority: int = LOOP_PRIORITY) -> str:
     """Puts the calling thread before others as far as the system permits; returns what it got, in words.
 

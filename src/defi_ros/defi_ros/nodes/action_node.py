@@ -10,6 +10,7 @@ from defi_ros.bridge import qos
 from defi_ros.bridge.convert import imagination_from
 from defi_ros.bridge.lifecycle import DefiNode, run
 from defi_ros.nodes.action_stage import ActionStage
+from defi_ros.nodes.joint_inputs import JointInputs
 from defi_ros.nodes.policy_slot import PolicySlot
 
 WAIT_S = 0.1  # how long the worker may not look at `stop`
@@ -25,7 +26,7 @@ class ActionNode(DefiNode):
         """Loads the policy, checks that it fits the robot, then waits for the robot."""
         robot = self.robot_file()
         self._slot = PolicySlot(self, robot, "act")
-        self._stage = ActionStage(self, robot)
+        self._stage = ActionStage(self, robot, JointInputs(self, robot))
         self._arrived = threading.Condition()
         self._newest: ImaginationMsg | None = None
         self.hear("imagination", ImaginationMsg, self._on_imagination, qos.STREAM)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
@@ -13,9 +11,9 @@ from defi_msgs.msg import ControlState
 from defi_ros.bridge import qos
 from defi_ros.bridge.convert import JointReader, chunk_to, to_ns
 from defi_ros.bridge.lifecycle import DefiNode, NodeError
-from defi_ros.control.alignment import JointHistory
 from defi_ros.control.kinematics import Kinematics
 from defi_ros.control.promises import Promises
+from defi_ros.nodes.joint_inputs import JointInputs
 from defi_ros.robot import RobotFile
 
 
@@ -25,6 +23,7 @@ class ActionStage:
     Args:
         node: Hears and says.
         robot: The robot file.
+        joints: Where the arm is.
 
     Raises:
         NodeError: no robot description or no joint states came within `start_timeout_s`.
@@ -32,38 +31,17 @@ class ActionStage:
         ConfigError: the robot description lacks a joint or the tip frame.
     """
 
-    def __init__(self, node: DefiNode, robot: RobotFile) -> None:
-        self._node = node
+    def __init__(self, node: DefiNode, robot: RobotFile, joints: JointInputs) -> None:
+        self._node, self._joints = node, joints
         self._base_frame = robot.driver.base_frame
         self._limit_s = robot.control.chunk_timeout_s
-        self._reader = JointReader(robot.spec.joint_names, robot.gripper)
-        self._gripper_joint = robot.gripper.joint
         self.kinematics = Kinematics(wait_for_description(node), robot.spec.joint_names, robot.spec.tip_frame)
         wait_for_joints(node, JointReader(robot.spec.joint_names, robot.gripper))
-        self._history = JointHistory(len(robot.spec.joint_names), robot.alignment)
-        self._lock = threading.Lock()
-        node.hear("joint_states", JointState, self._on_joints, qos.STATES)
         self._chunks = node.say("action_chunk", ActionChunkMsg, qos.STREAM)
         self._promises: Promises | None = None
         if robot.control.blending == "rtc":
             self._promises = Promises(robot.control.lookahead_s)
             node.hear("control_state", ControlState, self._on_control_state, qos.STREAM)
-
-    def _on_joints(self, message: JointState) -> None:
-        refused: str | None = None
-        try:
-            reading = self._reader.read(message)
-        except ContractError as error:
-            self._node.health.trouble("joint_states", str(error))
-            return
-        if reading is None:
-            return
-        if reading.opening is None:
-            refused = f"joint_states: got no gripper joint {self._gripper_joint!r}, expected it; check `gripper.joint`"
-        else:
-            with self._lock:
-                refused = self._history.add(reading.time_ns, reading.positions, reading.opening, self._node.now_ns())
-        self._node.health.trouble("joint_states", refused)
 
     def _on_control_state(self, message: ControlState) -> None:
         if self._promises is not None:
@@ -72,8 +50,7 @@ class ActionStage:
 
     def proprioception_at(self, time_ns: int) -> Proprioception | str:
         """Where the arm was at `time_ns`, interpolated, or the reason it is not known."""
-        with self._lock:
-            sample = self._history.at(time_ns)
+        sample = self._joints.at(time_ns)
         if isinstance(sample, str):
             return sample
         return Proprioception(time_ns, sample.positions, self.kinematics.forward(sample.positions), sample.gripper)

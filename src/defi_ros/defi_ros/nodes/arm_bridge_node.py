@@ -21,7 +21,14 @@ from defi_ros.bridge import qos
 from defi_ros.bridge.caller import Caller
 from defi_ros.bridge.convert import JointReader
 from defi_ros.bridge.lifecycle import DefiNode, NodeError, run
-from defi_ros.bridge.pacing import SPIN_PRIORITY, Pacer, raise_priority, raise_process, settle_interpreter
+from defi_ros.bridge.pacing import (
+    SPIN_PRIORITY,
+    Pacer,
+    keep_to_core,
+    raise_priority,
+    raise_process,
+    settle_interpreter,
+)
 from defi_ros.control.arm import ArmCore
 from defi_ros.control.authority import Mode
 from defi_ros.control.command import ArmCommand
@@ -115,7 +122,9 @@ class ArmBridgeNode(DefiNode):
             self._inbox.put(lambda now_ns: self._start_with_policy())
         if self.owns_process:
             settle_interpreter()
-            raise_process(self._robot.nodes.nice.arm_bridge_node, SPIN_PRIORITY)
+            nodes = self._robot.nodes
+            if raise_process(nodes.nice.arm_bridge_node, SPIN_PRIORITY).startswith("SCHED_FIFO"):
+                keep_to_core(nodes.arm_bridge_core)
         self._loop = self.start_worker("arm_tick", self._tick_until)
 
     def deactivate(self) -> None:

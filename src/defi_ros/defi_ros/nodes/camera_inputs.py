@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Sequence
 
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CompressedImage, Image, JointState
+from sensor_msgs.msg import CompressedImage, Image
 
 from defi_models.contract import NS_PER_S, ContractError, FloatArray
 from defi_ros.bridge import qos
-from defi_ros.bridge.convert import JointReader, to_ns
+from defi_ros.bridge.convert import to_ns
 from defi_ros.bridge.images import image_from, image_type
 from defi_ros.bridge.lifecycle import DefiNode, NodeError
-from defi_ros.control.alignment import AlignedFrames, FrameAligner, JointHistory
+from defi_ros.control.alignment import AlignedFrames, FrameAligner
 from defi_ros.drivers.cameras.watch import CameraWatch
+from defi_ros.nodes.joint_inputs import JointInputs
 from defi_ros.robot import RobotFile
 
 # A set that was completed this long before it is asked for still counts as fresh; the next one comes with the next
 # frame, so using an older one saves less time than it adds to the age of what is acted upon.
 FRESH_S = 0.004
 LOOK_PERIOD_S = 0.05
-JOINTS_PERIOD_S = 0.02  # joint states come more often, and each that is read costs 0.1 ms
 SILENT_S = 1.0  # a camera that has sent nothing for so long is named
 
 
@@ -35,10 +33,11 @@ class CameraInputs:
         node: Hears the topics.
         robot: Says where each camera's images come in and how old they may be.
         cameras: Names of the cameras needed.
+        joints: Tell whether the arm moved in front of a camera that shows no change.
     """
 
-    def __init__(self, node: DefiNode, robot: RobotFile, cameras: Sequence[str]) -> None:
-        self._node = node
+    def __init__(self, node: DefiNode, robot: RobotFile, cameras: Sequence[str], joints: JointInputs) -> None:
+        self._node, self._joints = node, joints
         self._topics = {name: camera_topic(robot, name) for name in cameras}
         max_age_s = {name: robot.cameras[name].max_age_s for name in cameras}
         self._aligner = FrameAligner(max_age_s, robot.alignment.max_skew_s)
@@ -50,10 +49,6 @@ class CameraInputs:
         self._heard_s = dict.fromkeys(cameras, time.monotonic())
         self._refused: dict[str, str | None] = dict.fromkeys(cameras)
         self._watches = {name: make_watch(robot, name) for name in cameras}
-        self._reader = JointReader(robot.spec.joint_names, robot.gripper)
-        self._joints = JointHistory(len(robot.spec.joint_names), robot.alignment)
-        self._joints_s = 0.0
-        node.hear("joint_states", JointState, self._on_joints, qos.STATES, raw=True)
         for name, topic in self._topics.items():
             node.hear(
                 topic,
@@ -83,16 +78,6 @@ class CameraInputs:
         refused = self._aligner.try_stamp(name, stamp_ns, now_ns)
         refused = refused or self._watches[name].judge(image, stamp_ns, self._joints_at)
         return refused or self._aligner.add(name, stamp_ns, image, now_ns)
-
-    def _on_joints(self, raw: bytes) -> None:
-        """Keeps a few, to see whether the arm moved in front of a camera; whoever acts on them judges them."""
-        if time.monotonic() - self._joints_s < JOINTS_PERIOD_S:
-            return
-        self._joints_s = time.monotonic()
-        with contextlib.suppress(ContractError):
-            reading = self._reader.read(deserialize_message(raw, JointState))
-            if reading is not None:
-                self._joints.add(reading.time_ns, reading.positions, 0.0, self._node.now_ns())
 
     def _joints_at(self, time_ns: int) -> FloatArray | None:
         sample = self._joints.at(time_ns)

@@ -6,6 +6,7 @@ import threading
 
 from defi_ros.bridge.lifecycle import DefiNode, run
 from defi_ros.nodes.imagination_stage import ImaginationStage
+from defi_ros.nodes.joint_inputs import JointInputs
 from defi_ros.nodes.policy_slot import PolicySlot
 
 WAIT_S = 0.1  # how long the worker may not look at `stop`
@@ -21,7 +22,7 @@ class ImaginationNode(DefiNode):
         """Loads the policy, checks that it fits the robot, then waits for the cameras it looks through."""
         robot = self.robot_file()
         self._slot = PolicySlot(self, robot, "imagine")
-        self._stage = ImaginationStage(self, robot, self._slot)
+        self._stage = ImaginationStage(self, robot, self._slot, JointInputs(self, robot))
         self.keep_alive(self.NAME)
         self.tell_troubles(self.NAME)
 

@@ -14,6 +14,7 @@ from defi_ros.bridge.convert import imagination_to, scene_from
 from defi_ros.bridge.images import image_to
 from defi_ros.bridge.lifecycle import DefiNode, NodeError
 from defi_ros.nodes.camera_inputs import CameraInputs, wait_for_cameras
+from defi_ros.nodes.joint_inputs import JointInputs
 from defi_ros.nodes.policy_slot import PolicySlot
 from defi_ros.robot import RobotFile
 
@@ -28,12 +29,13 @@ class ImaginationStage:
         node: Hears and says.
         robot: The robot file.
         slot: The policy in use.
+        joints: Where the arm is.
 
     Raises:
         NodeError: a camera, or the scene the policy needs, has sent nothing.
     """
 
-    def __init__(self, node: DefiNode, robot: RobotFile, slot: PolicySlot) -> None:
+    def __init__(self, node: DefiNode, robot: RobotFile, slot: PolicySlot, joints: JointInputs) -> None:
         self._node = node
         self._slot = slot
         self._settings = robot.policy
@@ -46,7 +48,7 @@ class ImaginationStage:
         if slot.spec.needs_scene:
             self._wait_for_scene(self._settings.camera_timeout_s)
             node.hear("scene_state", JointState, self._on_scene, qos.STATES)
-        self._cameras = CameraInputs(node, robot, slot.spec.cameras)
+        self._cameras = CameraInputs(node, robot, slot.spec.cameras, joints)
         node.hear("instruction", Instruction, self._on_instruction, qos.LATCHED)
         self._imaginations = node.say("imagination", ImaginationMsg, qos.STREAM)
         self._images = {

@@ -7,6 +7,7 @@ import threading
 from defi_ros.bridge.lifecycle import DefiNode, run
 from defi_ros.nodes.action_stage import ActionStage
 from defi_ros.nodes.imagination_stage import ImaginationStage
+from defi_ros.nodes.joint_inputs import JointInputs
 from defi_ros.nodes.policy_slot import PolicySlot
 
 WAIT_S = 0.1  # how long the worker may not look at `stop`
@@ -23,8 +24,9 @@ class InferenceNode(DefiNode):
         """Loads the policy, checks that it fits the robot, then waits for the robot and the cameras."""
         robot = self.robot_file()
         self._slot = PolicySlot(self, robot, "both")
-        self._action = ActionStage(self, robot)
-        self._imagination = ImaginationStage(self, robot, self._slot)
+        joints = JointInputs(self, robot)
+        self._action = ActionStage(self, robot, joints)
+        self._imagination = ImaginationStage(self, robot, self._slot, joints)
         self.keep_alive(self.NAME)
         self.tell_troubles(self.NAME)
 
