@@ -108,6 +108,12 @@ def keep_to_core(core: int) -> None:
             os.sched_setaffinity(int(thread), {allowed[core % len(allowed)]})
 
 
+def favour_thread(nice: int) -> None:
+    """Gives the calling thread a niceness of its own among those of its process, where the system permits it."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
+
+
 def raise_priority(nice: int, priority: int = LOOP_PRIORITY) -> str:
     """Puts the calling thread before others as far as the system permits; returns what it got, in words.
 
