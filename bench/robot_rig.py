@@ -5,6 +5,7 @@ For what only a robot, its controller or its gripper can do wrong. A person or a
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -197,5 +198,7 @@ def play(cases: Sequence[tuple[Site, Fault]]) -> list[Result]:
                 results.append(try_on(rig, fault))
             finally:
                 rig.close()
+                del rig
+                gc.collect()  # what a rig made refers to itself; its DDS threads would live on, twenty a rig
         tell(results[-1])
     return results

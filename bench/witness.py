@@ -174,4 +174,5 @@ class Witness:
         self._executor.wake()
         self._thread.join(2.0)
         self.node.destroy_node()
+        self._executor.shutdown()
         self._context.try_shutdown()
