@@ -117,6 +117,29 @@ def test_report_without_results_of_the_arms_says_so_and_shows_the_rest(tmp_path:
     assert "2.0e-05, within 0.001" in text and "50.5 ms with onnxruntime, within 60 ms and no slower than torch" in text
 
 
+def test_report_shows_meta_world_and_what_a_chunk_of_the_papers_model_takes(tmp_path: Path) -> None:
+    metaworld, latency, page = tmp_path / "metaworld.json", tmp_path / "latency.json", tmp_path / "page.md"
+    scores = [{"task": "reach-v3", "successes": [True, True, False, True], "seed": 7}]
+    said = {"policy": "/somewhere/mt10", "seed": 7, "episodes": 4, "success": 0.75, "interval_95": [0.301, 0.954]}
+    metaworld.write_text(json.dumps({**said, "per_task": scores}))
+    about = {"policy": "base", "device": "cpu", "threads": 2, "chunks": 1, "peak": {"host_gib": 11.25}}
+    latency.write_text(json.dumps({**about, "median_ms": {"GFDM": 123456.0, "chunk": 130000.5}}))
+    given = ["claim", "--out", str(tmp_path), "--report", "--page", str(page), "--metaworld", str(metaworld)]
+    assert main([*given, "--latency", str(latency)]) == 0
+    text = page.read_text()
+    assert "`mt10`, 4 attempts" in text and "**75.0%** [30.1%, 95.4%]" in text
+    assert "| reach-v3 | 3 of 4 | [30%, 95%] |" in text
+    assert "11.2 GiB of host memory, within 24 GiB" in text and "| GFDM | 123,456.0 |" in text
+
+
+def test_report_refuses_a_file_of_another_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text(json.dumps({"policy": "nano"}))
+    given = ["claim", "--out", str(tmp_path), "--report", "--page", str(tmp_path / "page.md")]
+    assert main([*given, "--metaworld", str(wrong)]) == 2
+    assert "expected what `defi eval metaworld" in capsys.readouterr().err and not (tmp_path / "page.md").exists()
+
+
 def test_report_says_when_the_paper_is_contradicted(finished: Path, tmp_path: Path) -> None:
     for arm, won in (("both", 10), ("neither", 50)):
         saved = results(finished)[arm]

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from defi_models.experiment.arms import ARMS, BUDGETS, budget_named
+from defi_models.experiment.report import SECTIONS, write_report
 from defi_models.options import check_at_least
 
 
@@ -32,9 +33,10 @@ class Claim:
         parser.add_argument("--data-only", action="store_true", help="make the data and end")
         parser.add_argument("--report", action="store_true", help="run nothing; write the page from what is saved")
         parser.add_argument("--page", type=Path, default=Path("docs/results.md"), help="the page that --report writes")
-        parser.add_argument("--chains", type=Path, nargs="+", default=[], help="files of `defi eval chains --json`")
-        parser.add_argument("--export", type=Path, nargs="+", default=[], help="files of `defi export --json`")
-        parser.add_argument("--inspect", type=Path, nargs="+", default=[], help="files of `defi inspect --json`")
+        for section in SECTIONS:
+            parser.add_argument(
+                f"--{section.option}", type=Path, nargs="+", default=[], help=f"files of `{section.command}`"
+            )
 
     def run(self, args: argparse.Namespace) -> int:
         """Runs what is left, or reports.
@@ -44,9 +46,7 @@ class Claim:
             DefiError: the data cannot be made or read.
         """
         if args.report:
-            from defi_models.experiment.report import write_report
-
-            write_report(args.page, args.out, args.chains, args.export, args.inspect)
+            write_report(args.page, args.out, {section.option: getattr(args, section.option) for section in SECTIONS})
             sys.stdout.write(f"{args.page}\n")
             return 0
         budget = budget_named(args.budget)

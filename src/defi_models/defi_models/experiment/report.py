@@ -4,61 +4,77 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from defi_models.contract import ConfigError
+from defi_models.evaluation.interval import wilson_interval
 from defi_models.experiment.arms import ARMS
 from defi_models.experiment.outcome import Outcome, order, read_outcomes, verdicts
+from defi_models.files import write_text
 
 Report = Mapping[str, Any]
 HEAD = """# Results
 
 Made by `defi claim --report` from saved figures; do not edit it by hand. Intervals are 95 %.
 """
-TARGET_CHAINS, TARGET_MS, TARGET_DIFFERENCE = (2.5, 4.5), 60.0, 1e-3  # what the project set itself
+TARGET_CHAINS, TARGET_MS, TARGET_DIFFERENCE, TARGET_GIB = (2.5, 4.5), 60.0, 1e-3, 24.0  # what the project set itself
+PAPER_MS = 153.0  # a chunk on an RTX 4090 (defi-model 1.9)
 
 
-def write_report(
-    path: Path, out: Path, chains: Sequence[Path], exports: Sequence[Path], inspections: Sequence[Path]
-) -> None:
+def write_report(path: Path, out: Path, given: Mapping[str, Sequence[Path]]) -> None:
     """Writes the page.
 
     Args:
         path: The page.
         out: Folder of the experiment.
-        chains: Files of `defi eval chains --json`.
-        exports: Files of `defi export --json`.
-        inspections: Files of `defi inspect --json`.
+        given: Option of a section -> files of its command.
 
     Raises:
-        ConfigError: a file is missing or is none of these, or there is nothing to report.
+        ConfigError: a file is missing or is not what the command writes, or there is nothing to report.
     """
     outcomes = read_outcomes(out)
-    if not (outcomes or chains or exports or inspections):
+    if not outcomes and not any(given.values()):
         raise ConfigError(f"--out {out}: got no results and no other figures, expected some; run `defi claim` first")
-    sections = [HEAD, claim(outcomes)]
-    sections.append(_section("Chains", chains, chain_section, "defi eval chains --policy nano --json FILE", "--chains"))
-    sections.append(
-        _section("ONNX and latency", exports, export_section, "defi export nano --onnx --json FILE", "--export")
-    )
-    sections.append(
-        _section("The model of the paper", inspections, inspect_section, "defi inspect base --json FILE", "--inspect")
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(sections))
+    sections = [HEAD, claim(outcomes), *(section.text(given.get(section.option, ())) for section in SECTIONS)]
+    write_text(path, "\n".join(sections))
 
 
-def _section(title: str, files: Sequence[Path], make: Callable[[Report], str], command: str, option: str) -> str:
-    if not files:
-        return f"## {title}\n\nNo figures were given: `{command}`, then `defi claim --report {option} FILE`.\n"
-    made = []
-    for file in files:
-        try:
-            made.append(make(json.loads(file.read_text())))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{option} {file}: got {error!r}, expected what `{command}` writes") from error
-    return f"## {title}\n\n" + "\n".join(made)
+@dataclass(frozen=True)
+class Section:
+    """A part of the page that one command's figures make.
+
+    Attributes:
+        option: Of `defi claim --report`, without its dashes.
+        title: Its heading.
+        command: What writes the figures.
+        make: The text of one file.
+    """
+
+    option: str
+    title: str
+    command: str
+    make: Callable[[Report], str]
+
+    def text(self, files: Sequence[Path]) -> str:
+        """The section of all files.
+
+        Raises:
+            ConfigError: one is missing, or is not what the command writes.
+        """
+        head = f"## {self.title}\n\n"
+        if not files:
+            return f"{head}No figures were given: `{self.command}`, then `defi claim --report --{self.option} FILE`.\n"
+        made = []
+        for file in files:
+            try:
+                made.append(self.make(json.loads(file.read_text())))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise ConfigError(
+                    f"--{self.option} {file}: got {error!r}, expected what `{self.command}` writes"
+                ) from error
+        return f"{head}By `{self.command}`.\n\n" + "\n".join(made)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -188,3 +204,40 @@ def inspect_section(report: Report) -> str:
         for part in report["parts"]
     ]
     return table(["part", "parameters", "GFLOP", "once a", "loaded by"], rows)
+
+
+def metaworld_section(report: Report) -> str:
+    """Success at each task of Meta-World's MT10."""
+    low, high = report["interval_95"]
+    rows = []
+    for score in report["per_task"]:
+        won, tried = sum(score["successes"]), len(score["successes"])
+        own_low, own_high = wilson_interval(won, tried)
+        rows.append([score["task"], f"{won} of {tried}", f"[{own_low:.0%}, {own_high:.0%}]"])
+    return (
+        f"`{Path(str(report['policy'])).name}`, {report['episodes']} attempts from arrangements that no demonstration had, "
+        f"seed {report['seed']}: **{report['success']:.1%}** [{low:.1%}, {high:.1%}].\n\n"
+        + table(["task", "successes", "95 %"], rows)
+    )
+
+
+def latency_section(report: Report) -> str:
+    """How long one chunk of a model takes, and what it holds."""
+    median, peak = report["median_ms"], report["peak"]
+    rows = [[stage, f"{ms:,.1f}"] for stage, ms in median.items()]
+    held = ", ".join(f"{gib:.1f} GiB of {name.removesuffix('_gib')} memory" for name, gib in peak.items())
+    fits = "within" if peak["host_gib"] <= TARGET_GIB else "above"
+    return (
+        f"`{report['policy']}` on {report['device']}, {report['threads']} CPU threads, median of {report['chunks']}: at most "
+        f"{held}, {fits} {TARGET_GIB:g} GiB. The paper's chunk takes {PAPER_MS:g} ms on an RTX 4090.\n\n"
+        + table(["stage", "ms"], rows)
+    )
+
+
+SECTIONS = (
+    Section("chains", "Chains", "defi eval chains --policy nano --json FILE", chain_section),
+    Section("metaworld", "Meta-World", "defi eval metaworld --policy FOLDER --json FILE", metaworld_section),
+    Section("export", "ONNX and latency", "defi export nano --onnx --json FILE", export_section),
+    Section("inspect", "The model of the paper", "defi inspect base --json FILE", inspect_section),
+    Section("latency", "One chunk of the paper's model", "python bench/latency.py base --json FILE", latency_section),
+)

@@ -22,6 +22,7 @@ from defi_models.evaluation.rollout import Attempt, Timing, attempt
 from defi_models.experiment.arms import ENTANGLED, Arm, Budget
 from defi_models.experiment.baseline import load_entangled, new_network, train_entangled, trained_parameters
 from defi_models.experiment.footage import task_names
+from defi_models.experiment.outcome import RESULT
 from defi_models.files import write_text
 from defi_models.inference.load import load_policy
 from defi_models.models.defi import ForwardHalf, InverseHalf, count_parameters
@@ -30,7 +31,7 @@ from defi_models.training.stages import STAGE_FUNCTIONS
 from defi_sim.world import World
 
 SHARED = "shared"
-RESULT, ATTEMPTS, BUDGET = "result.json", "attempts.json", "budget.json"
+ATTEMPTS, BUDGET = "attempts.json", "budget.json"
 SPLIT = "test"
 FIRST_ATTEMPT_SEED = 900_000  # far from those of the data
 SAVE_EVERY = 4  # attempts
