@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 
 import pytest
@@ -80,3 +81,45 @@ def test_the_priority_is_told_in_words():
     thread.start()
     thread.join(5.0)
     assert any(word in said[0] for word in ("SCHED_FIFO", "nice"))
+
+
+def test_a_process_keeps_to_the_core_it_is_told_and_so_do_its_threads():
+    allowed = os.sched_getaffinity(0)
+    release, seen = threading.Event(), []
+    earlier = threading.Thread(target=lambda: (release.wait(5.0), seen.append(os.sched_getaffinity(0))))
+    earlier.start()
+    try:
+        pacing.keep_to_core(-1)
+        later = threading.Thread(target=lambda: seen.append(os.sched_getaffinity(0)))
+        later.start()
+        later.join(5.0)
+        release.set()
+        earlier.join(5.0)
+        assert seen == [{max(allowed)}] * 2
+    finally:
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setaffinity(int(thread), allowed)
+
+
+def test_a_core_beyond_those_allowed_is_one_of_them():
+    allowed = os.sched_getaffinity(0)
+    try:
+        pacing.keep_to_core(1000)
+        assert os.sched_getaffinity(0) < allowed or len(allowed) == 1
+    finally:
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setaffinity(int(thread), allowed)
+
+
+def test_a_thread_alone_is_favoured():
+    nice: list[int] = []
+
+    def look():
+        pacing.favour_thread(5)
+        nice.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join(5.0)
+    assert nice == [5] and os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before

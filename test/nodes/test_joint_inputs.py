@@ -1,0 +1,92 @@
+"""Joint states as the halves of inference keep them: fewer than come, and none of them missed."""
+
+from __future__ import annotations
+
+import array
+
+import pytest
+from sensor_msgs.msg import JointState
+
+from defi_ros.bridge import qos
+from defi_ros.bridge.convert import to_stamp
+from defi_ros.bridge.lifecycle import DefiNode
+from defi_ros.nodes.joint_inputs import APART_S, JointInputs
+from defi_ros.robot import load_robot
+
+pytestmark = pytest.mark.ros
+ROBOT = load_robot("franka")
+JOINTS, HOME, FINGER = ROBOT.spec.joint_names, ROBOT.spec.home.tolist(), ROBOT.gripper.joint
+SPEED_RAD_S = 0.5
+
+
+class Listener(DefiNode):
+    """Hears joint states and does nothing."""
+
+    NAME = "listener"
+
+    def configure(self) -> None:
+        self.inputs = JointInputs(self, self.robot_file())
+
+
+@pytest.fixture
+def listener(graph):
+    return graph.start(Listener)
+
+
+def said(names, positions, time_ns):
+    message = JointState(name=list(names), position=array.array("d", positions))
+    message.header.stamp = to_stamp(time_ns)
+    return message
+
+
+def tell(graph, listener, messages, seconds):
+    """Publishes what `messages(time_ns, angle)` lists every 2 ms, the first joint turning; stamps and angles."""
+    speaker = graph.speaker("joint_states", JointState, qos.STREAM)
+    graph.until(speaker.get_subscription_count)
+    began_ns, told = listener.now_ns(), []
+
+    def say():
+        time_ns = listener.now_ns()
+        angle = SPEED_RAD_S * (time_ns - began_ns) / 1e9
+        told.append((time_ns, angle))
+        for message in messages(time_ns, angle):
+            speaker.publish(message)
+
+    timer = graph.peer.create_timer(0.002, say)
+    graph.until(lambda: told and told[-1][0] - began_ns > seconds * 1e9)
+    timer.cancel()
+    for _ in range(20):
+        graph.executor.spin_once(timeout_sec=0.01)
+    return told
+
+
+def test_of_many_joint_states_enough_are_kept_to_say_where_the_arm_was(graph, listener):
+    told = tell(
+        graph, listener, lambda time_ns, angle: [said([*JOINTS, FINGER], [angle, *HOME[1:], 0.02], time_ns)], 0.5
+    )
+    kept = len(listener.inputs._history._samples)
+    assert 10 < kept <= 0.5 / APART_S + 2 < len(told)
+    for time_ns, angle in told[20:-20:5]:
+        sample = listener.inputs.at(time_ns)
+        assert not isinstance(sample, str), sample
+        assert sample.positions[0] == pytest.approx(angle, abs=1e-6) and sample.gripper == pytest.approx(0.5)
+
+
+def test_a_gripper_that_speaks_just_before_the_arm_does_not_hide_it(graph, listener):
+    """Joint states were once taken one in so many, whatever they were of: of a driver with two publishers always the wrong one."""
+    told = tell(
+        graph,
+        listener,
+        lambda time_ns, angle: [said([FINGER], [0.02], time_ns), said(JOINTS, [angle, *HOME[1:]], time_ns)],
+        0.3,
+    )
+    time_ns, angle = told[-30]
+    sample = listener.inputs.at(time_ns)
+    assert not isinstance(sample, str), sample
+    assert sample.positions[0] == pytest.approx(angle, abs=1e-6) and sample.gripper == pytest.approx(0.5)
+
+
+def test_an_arm_without_its_gripper_is_a_trouble_that_names_the_joint(graph, listener):
+    tell(graph, listener, lambda time_ns, angle: [said(JOINTS, [angle, *HOME[1:]], time_ns)], 0.05)
+    assert FINGER in listener.health.troubles and "gripper.joint" in listener.health.troubles
+    assert "expected them" in str(listener.inputs.at(listener.now_ns()))
