@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import itertools
 
 import pytest
 from sensor_msgs.msg import JointState
@@ -84,6 +85,22 @@ def test_a_gripper_that_speaks_just_before_the_arm_does_not_hide_it(graph, liste
     sample = listener.inputs.at(time_ns)
     assert not isinstance(sample, str), sample
     assert sample.positions[0] == pytest.approx(angle, abs=1e-6) and sample.gripper == pytest.approx(0.5)
+
+
+def test_a_gripper_that_speaks_just_after_the_arm_is_heard(graph, listener):
+    """For ten milliseconds after the arm nothing was read at all: a gripper at the same rate was never heard."""
+    turn = itertools.count()
+
+    def messages(time_ns, angle):
+        number = next(turn) % 15  # both at 33 Hz, 2 ms apart
+        if number == 0:
+            return [said(JOINTS, [angle, *HOME[1:]], time_ns)]
+        return [said([FINGER], [0.02], time_ns)] if number == 1 else []
+
+    told = tell(graph, listener, messages, 0.4)
+    sample = listener.inputs.at(told[-30][0])
+    assert not isinstance(sample, str), sample
+    assert sample.gripper == pytest.approx(0.5) and not listener.health.troubles
 
 
 def test_an_arm_without_its_gripper_is_a_trouble_that_names_the_joint(graph, listener):

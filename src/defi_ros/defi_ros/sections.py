@@ -304,7 +304,7 @@ class Nodes:
 
     arm_bridge_core: int = param(
         -1,
-        "CPU that arm_bridge_node keeps to where it runs in real time, of those it may use; -1: the last.",
+        "CPU that arm_bridge_node keeps to where it runs in real time; -1: the last it may use. Two arms need two.",
         at_least=-1,
     )
     nice: Nice = section(Nice, "Scheduling priority of each node.")

@@ -107,6 +107,24 @@ def test_a_policy_moves_the_tip_along_its_chunks(bench):
     bench.check()
 
 
+def test_ticks_that_come_late_follow_a_chunk_as_smoothly_as_those_in_time(bench):
+    """Targets were once looked up when a tick came, not when it was due: half of them then broke the tip's jerk limit."""
+    bench.policy()
+    bench.follow(1.0)
+    late, limited = np.random.default_rng(0).integers(0, 300_000, 200), 0
+    for tick in range(200):
+        if tick % 40 == 0:
+            assert bench.core.on_chunk(bench.poses(0.05), bench.now_ns) is None
+        bench.now_ns += PERIOD_NS
+        now_ns = bench.now_ns + int(late[tick])
+        bench.core.on_state(now_ns, bench.measured, now_ns, 1.0)
+        command = bench.core.tick(now_ns, int(late[tick]))
+        bench.measured = bench.measured + 0.3 * (command.positions - bench.measured)
+        limited += command.verdict != Verdict.PASSED
+    assert limited == 0, command.verdict_reason
+    bench.check()
+
+
 def test_the_first_command_of_a_chunk_is_marked_once(bench):
     bench.policy()
     bench.run(0.15)
@@ -349,6 +367,24 @@ def test_a_person_takes_over_at_once_without_a_jump_and_gives_back(bench):
     bench.core.on_teleop(teleop(deadman=False), bench.now_ns)
     command = bench.run(0.5)
     assert (command.mode, command.at_rest, command.reason) == (Mode.HOLD, True, "joystick released the deadman")
+    bench.check()
+
+
+def test_a_person_whose_arm_rested_for_want_of_joint_states_sets_out_anew_from_there(bench):
+    """What the person asked for once went on at full speed meanwhile: the arm then dashed after it."""
+    bench.run(0.02)
+    tips, silent_from_s = [], 0.6
+    for tick in range(240):
+        bench.silent = silent_from_s <= tick * 0.005 < silent_from_s + 0.3
+        if tick % 4 == 0:
+            bench.core.on_teleop(teleop((0, 0.35, 0, 0, 0, 0)), bench.now_ns)
+        command = bench.run(0.005)
+        tips.append(command.pose[1])
+    assert command.mode == Mode.TELEOP
+    speeds = np.diff(tips) / 0.005
+    again = speeds[round((silent_from_s + 0.3) / 0.005) :]
+    assert speeds[170] == pytest.approx(0.0, abs=1e-3), "it rested"
+    assert 0.34 < again.max() < 1.25 * speeds[: round(silent_from_s / 0.005)].max()
     bench.check()
 
 

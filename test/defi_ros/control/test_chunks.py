@@ -94,6 +94,18 @@ def test_a_wide_seam_is_closed_calmly(blending, spec, joint_chunk):
     assert rows[-1] == pytest.approx(spec.home[0] + 0.2)
 
 
+def test_a_seam_that_opens_at_a_speed_is_closed_calmly_too(spec, joint_chunk):
+    """A crossfade was once half as long as that takes: its end, where the speeds differ most, had been left out."""
+    schedule = ChunkSchedule(spec.arm, 7, blend_s=0.02)
+    schedule.accept(joint_chunk(START_NS), START_NS)
+    schedule.accept(
+        joint_chunk(START_NS + S // 10, lambda s: spec.home + 0.4 * (s - 0.1)), START_NS + S // 10 + 1_000_000
+    )
+    rows = np.array([row_at(schedule, 0.105 + 0.005 * tick)[0] for tick in range(120)])
+    most = np.abs(np.diff(rows, 2)).max() / 0.005**2
+    assert 0.6 * SEAM_RAD_S2 < most <= SEAM_RAD_S2 * 1.02
+
+
 def test_the_first_chunk_begins_where_and_as_fast_as_the_arm_goes(schedule, spec, joint_chunk):
     anchor = (spec.home + 0.05, np.full(7, 0.3))
     schedule.accept(joint_chunk(START_NS), START_NS, anchor)
@@ -147,6 +159,11 @@ def test_a_single_target_is_a_chunk(schedule, joint_chunk, spec):
     [
         ({"arm": "ur5e"}, 0.0, "chunk is for arm 'ur5e', expected 'franka_panda'"),
         ({"targets": np.zeros((10, 6))}, 0.0, "chunk has targets of 6 joints, expected 7"),
+        (
+            {"targets": np.full((10, 7), 1e308)},
+            0.0,
+            "chunk has a target at 1e+308, expected none beyond 1000 m or rad, where no arm gets",
+        ),
         ({}, 0.95, "chunk was over 0.05 s ago, expected targets still to come"),
         ({"step_ns": S}, 1.2, "chunk's observation is 1.20 s old, limit 1 s"),
         ({}, -0.5, "chunk's observation is 0.50 s in the future, limit 0.1 s; do the clocks agree?"),

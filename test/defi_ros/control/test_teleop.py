@@ -66,6 +66,20 @@ def test_a_wish_that_jumps_accelerates_the_target_within_the_limits_of_the_tip_a
     assert velocity.min() >= -1e-9 and velocity[-1] == pytest.approx(0, abs=1e-9)
 
 
+def test_a_target_that_a_wall_stopped_turns_back_at_once(target, spec):
+    """The ramp once went on at full speed against the wall, and had to brake before it could turn back: 130 ms."""
+    joints = np.array(spec.home)
+    target.start(joints)
+    for tick in range(600):  # down to the table
+        target.follow(held(0, 0, -0.4, 0, 0, 0), tick * PERIOD_NS)
+        joints, _ = target.step(joints)
+    assert target._pose[2] == pytest.approx(spec.workspace.lower[2], abs=1e-6)
+    for tick in range(600, 608):
+        target.follow(held(0, 0, 0.4, 0, 0, 0), tick * PERIOD_NS)
+        joints, _ = target.step(joints)
+    assert target._pose[2] > spec.workspace.lower[2] + 2e-3
+
+
 def test_a_wish_that_is_too_fast_keeps_its_direction(target, spec):
     said = target.follow(held(3.0, 0, 0, 0, 0, 2 * spec.workspace.velocity_rad_s), 0)
     assert said is not None and "got 3.00 m/s and 3.50 rad/s from joystick" in said and said.endswith("slowed down")

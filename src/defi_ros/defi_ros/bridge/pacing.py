@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from defi_models.contract import NS_PER_S
+from defi_models.contract import NS_PER_S, ConfigError
 
 BIN_NS = 20_000  # resolution of the percentiles: 0.02 ms
 BINS = 5_000  # up to 0.1 s; later ticks count as that late in percentiles, and fully in the maximum
@@ -51,6 +51,11 @@ class Pacer:
     Attributes:
         lateness: Of every tick; a skipped one counts with how late the loop was for it.
     """
+
+    @property
+    def late_ns(self) -> int:
+        """How long ago the tick under way was due [ns]; 0 before the first."""
+        return 0 if self._due_ns is None else max(time.monotonic_ns() - self._due_ns, 0)
 
     def __init__(self, rate_hz: float) -> None:
         """Paces at `rate_hz` [Hz] from the first call of `wait` on."""
@@ -100,12 +105,19 @@ def keep_to_core(core: int) -> None:
     leave nobody else a whole one.
 
     Args:
-        core: Which of the CPUs that the process may use; -1 is the last.
+        core: Number of the CPU; -1 is the last that the process may use.
+
+    Raises:
+        ConfigError: the process may not use that one.
     """
     allowed = sorted(os.sched_getaffinity(0))
+    if core != -1 and core not in allowed:
+        raise ConfigError(
+            f"nodes.arm_bridge_core: got CPU {core}, expected one of {allowed}, or -1 for the last of them"
+        )
     for thread in os.listdir("/proc/self/task"):
         with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
-            os.sched_setaffinity(int(thread), {allowed[core % len(allowed)]})
+            os.sched_setaffinity(int(thread), {allowed[-1] if core == -1 else core})
 
 
 def favour_thread(nice: int) -> None:

@@ -66,7 +66,8 @@ class ArmCore:
         self._follows_nobody = False
         self._reach = Reach(kinematics, spec, control)
         self._tip = TipFollower(spec.workspace, 1.0 / control.rate_hz)
-        self._ticks, self._tip_tick = 0, -1  # ticks until now, and the last one in which the tip followed a pose
+        # Ticks until now, and the last one in which the tip followed a pose, or a person.
+        self._ticks, self._tip_tick, self._teleop_tick = 0, -1, -1
 
     @property
     def limit_violations(self) -> int:
@@ -134,10 +135,15 @@ class ArmCore:
         if refused is None and self.authority.mode == Mode.TELEOP:
             if before != Mode.TELEOP:
                 self._schedule.clear()
-                self._reference = self._filter.begin_at_rest()
-                self._teleop.start(self._reference)
+                self._begin_teleop()
+                self._teleop_tick = self._ticks
             return self._teleop.follow(command, now_ns)
         return refused
+
+    def _begin_teleop(self) -> None:
+        """A person's target begins where the arm comes to rest by itself."""
+        self._reference = self._filter.begin_at_rest()
+        self._teleop.start(self._reference)
 
     def on_emergency_stop(self, pressed: bool, now_ns: int, source: str = "emergency stop") -> None:
         """Latches STOPPED while pressed; released, it stays STOPPED until a reset is asked for."""
@@ -170,8 +176,14 @@ class ArmCore:
             self._gripper.forget()
         return refused
 
-    def tick(self, now_ns: int) -> ArmCommand:
-        """The command for now. Called once a period; a burst or a clock set back repeats the last command."""
+    def tick(self, now_ns: int, late_ns: int = 0) -> ArmCommand:
+        """The command for now. Called once a period; a burst or a clock set back repeats the last command.
+
+        Args:
+            now_ns: The time now [ns].
+            late_ns: How long ago this tick was due [ns]. Targets are those due then: commands take effect a period apart,
+                and a target that is looked up late would be followed with a jerk.
+        """
         if self._joints.positions is None:
             return self._nothing("no joint state yet")
         if self._command is None:
@@ -186,7 +198,7 @@ class ArmCore:
         if (stuck := self._gripper.why_stuck(now_ns)) is not None:
             self.on_gripper_trouble(stuck, now_ns)
         self._ticks += 1
-        target, wanted_gripper, why = self._target(now_ns)
+        target, wanted_gripper, why = self._target(now_ns, late_ns)
         if target is None:
             command = self._filter.rest(why, Verdict.HELD if why else Verdict.PASSED)
             self._reference = command.positions
@@ -211,7 +223,7 @@ class ArmCore:
             self._schedule.clear()
         self._joints.heard_ns = min(self._joints.heard_ns, now_ns)
 
-    def _target(self, now_ns: int) -> tuple[FloatArray | None, float | None, str]:
+    def _target(self, now_ns: int, late_ns: int) -> tuple[FloatArray | None, float | None, str]:
         """The joints due now, shape (joints,) [rad], the wanted opening, and why there is no target or a changed one."""
         silent_s = self._joints.silent_s(now_ns)
         mode = self.authority.mode
@@ -226,19 +238,22 @@ class ArmCore:
                 why = f"no input from {self.authority.source} for {silent_s:.2f} s: taken as a released deadman"
                 self.authority.teleop(self.authority.source, now_ns, deadman=False, why=why)
                 return None, None, why
+            if self._teleop_tick != self._ticks - 1:  # the arm rested meanwhile, for want of joint states
+                self._begin_teleop()
+            self._teleop_tick = self._ticks
             target, why = self._teleop.step(self._reference)
             return target, self._teleop.gripper, why
         if mode == Mode.POLICY:
-            return self._policy_target(now_ns)
+            return self._policy_target(now_ns, late_ns)
         return None, None, self._reanchored(now_ns)
 
-    def _policy_target(self, now_ns: int) -> tuple[FloatArray | None, float | None, str]:
+    def _policy_target(self, now_ns: int, late_ns: int) -> tuple[FloatArray | None, float | None, str]:
         accepted_ns = self._schedule.accepted_ns
         if accepted_ns is None:
             self._reanchored(now_ns)
             return None, None, self._shortage.why(None, now_ns)
         silent_s = (now_ns - accepted_ns) / NS_PER_S
-        target = self._schedule.target_at(now_ns)
+        target = self._schedule.target_at(now_ns - late_ns)
         if silent_s > self._control.chunk_timeout_s:
             self._reanchored(now_ns)
             return None, None, self._shortage.why(silent_s, now_ns)

@@ -27,6 +27,8 @@ SEAM_M_S2 = 2.0
 SEAM_RAD_S2 = 8.0
 # ... and it takes no longer than this.
 LONGEST_BLEND_NS = NS_PER_S // 2
+# No arm gets so far [m, rad]; what is computed from targets must not run out of its numbers.
+FARTHEST = 1e3
 # Velocities of curves are differences over this time.
 SHORT_NS = NS_PER_S // 100
 
@@ -114,6 +116,11 @@ class ChunkSchedule:
         width = chunk.targets.shape[1]
         if chunk.space == "joint_positions" and width != self._joints:
             return f"chunk has targets of {width} joints, expected {self._joints}"
+        farthest = float(np.abs(chunk.targets).max())
+        if farthest > FARTHEST:
+            return (
+                f"chunk has a target at {farthest:.3g}, expected none beyond {FARTHEST:g} m or rad, where no arm gets"
+            )
         return None
 
     def try_time(self, chunk: ActionChunk, now_ns: int) -> str | None:
@@ -204,7 +211,8 @@ class ChunkSchedule:
     def _fade_ns(self, due_ns: int, space: ActionSpace) -> int:
         """How long the chunk that begins now is faded in [ns]: longer, the wider the seam.
 
-        A smoothstep of t seconds over a gap that opens at a speed accelerates by up to 6 gap / t^2 + 3 speed / t.
+        A smoothstep of t seconds over a gap that opens at a speed accelerates by up to 6 gap / t^2 + 6 speed / t, at
+        its end. Of poses, place alone is looked at: turning fades as long.
         """
         assert self._current is not None
         if self._blend_ns == 0:
@@ -215,8 +223,8 @@ class ChunkSchedule:
             gap, speed, most = np.linalg.norm(now[:3]), np.linalg.norm(opening[:3]), SEAM_M_S2
         else:
             gap, speed, most = np.abs(now).max(), np.abs(opening).max(), SEAM_RAD_S2
-        seam_s = (1.5 * speed + math.sqrt(2.25 * speed**2 + 6.0 * most * gap)) / most
-        return max(self._blend_ns, min(int(seam_s * NS_PER_S), LONGEST_BLEND_NS))
+        seam_s = (3.0 * speed + math.sqrt(9.0 * speed**2 + 6.0 * most * gap)) / most
+        return max(self._blend_ns, int(min(seam_s * NS_PER_S, LONGEST_BLEND_NS)))
 
     def _forget_faded(self, due_ns: int) -> None:
         while len(self._layers) > 1:

@@ -12,11 +12,12 @@ from collections import deque
 
 import numpy as np
 
-from defi_models.contract import ActionChunk, FloatArray, Promised
+from defi_models.contract import ActionChunk, ActionSpace, FloatArray, Promised
 from defi_ros.control.curves import ChunkCurve
 
 KEPT_CHUNKS = 8
-# The delay foreseen is the longest of the last ones: one too short leaves a seam, and one slow inference is soon forgotten.
+# The delay foreseen is the longest but one of the last ones: one too short leaves a seam, and one slow inference must not
+# bind whole chunks.
 DELAYS = 10
 
 
@@ -39,7 +40,7 @@ class Promises:
         """Notes the observation time of the chunk in execution [ns]; 0: none, as when a person has the arm."""
         self._executing_ns = start_ns
 
-    def at(self, start_ns: int, step_ns: int, steps: int) -> Promised | None:
+    def at(self, start_ns: int, step_ns: int, steps: int, space: ActionSpace) -> Promised | None:
         """What is left of the chunk in execution, at the times of one to be inferred; None when nothing is promised.
 
         Until the new chunk comes its targets are certain; then they bind the less, the later they are, so that the
@@ -49,14 +50,16 @@ class Promises:
             start_ns: Time of its observation [ns].
             step_ns: Spacing of its targets [ns].
             steps: How many targets it has.
+            space: What they are; a chunk of another kind, as of the policy before, promises nothing.
         """
         curve = next((said for said in self._said if said.chunk.start_ns == self._executing_ns), None)
-        if curve is None or not self._delays_ns or start_ns < curve.chunk.start_ns:
+        if curve is None or not self._delays_ns or start_ns < curve.chunk.start_ns or curve.chunk.space != space:
             return None
         count = min(1 + (curve.chunk.end_ns - start_ns) // step_ns, steps)
         if count < 1:
             return None
-        certain = 1 + math.ceil((max(self._delays_ns) + self._lookahead_ns) / step_ns)  # the arm is between two of them
+        delay_ns = sorted(self._delays_ns)[-min(len(self._delays_ns), 2)]
+        certain = 1 + math.ceil((delay_ns + self._lookahead_ns) / step_ns)  # the arm is between two of them
         times_ns = [start_ns + k * step_ns for k in range(count)]
         old = curve.chunk
         chunk = ActionChunk(

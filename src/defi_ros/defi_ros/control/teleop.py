@@ -79,11 +79,14 @@ class TeleopTarget:
         The elbow goes to its posture only as far as the person moves the tool: who holds still moves nothing.
         """
         pose, twist = self._pose.copy(), self._ramp.step(self._twist)
-        pose[:3] = self._spec.workspace.nearest(pose[:3] + self._period_s * twist[:3])
+        free = pose[:3] + self._period_s * twist[:3]
+        pose[:3] = self._spec.workspace.nearest(free)
         pose[3:] = _turned(pose[3:], self._period_s * twist[3:])
         joints, reason = self._reach.step(pose, reference, self._effort, stays=True)
         # Where the arm cannot go the target does not run away either, so that turning back acts at once.
+        stands = bool(reason) and (joints == reference).all()
         self._pose = self._kinematics.forward(joints) if reason else pose
+        self._ramp.stop(np.full(6, True) if stands else np.append(pose[:3] != free, [False] * 3))
         return joints, reason
 
 

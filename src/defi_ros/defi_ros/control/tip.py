@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pinocchio as pin
 import ruckig
 
@@ -27,7 +28,11 @@ REACHED = 1e-5
 
 
 def _limits(workspace: Workspace) -> JointLimits:
-    """Of six axes: three of place [m], three of turning [rad]. Speed in place is held along the way by the safety filter."""
+    """Of six axes, three of place [m] and three of turning [rad], for catching up with a target that broke a limit.
+
+    Accelerations and jerks keep their limit together. Speeds do so axis by axis, or a target that moves along one at a
+    permitted speed could not be caught up with; the safety filter holds the speed of the tip.
+    """
 
     def axes(place: float, turning: float) -> FloatArray:
         return np.repeat([place, turning], 3)
@@ -35,7 +40,7 @@ def _limits(workspace: Workspace) -> JointLimits:
     return JointLimits(
         lower=axes(-FAR, -FAR),
         upper=axes(FAR, FAR),
-        velocity=axes(workspace.velocity_m_s, EACH * workspace.velocity_rad_s),
+        velocity=axes(workspace.velocity_m_s, workspace.velocity_rad_s),
         acceleration=EACH * axes(workspace.acceleration_m_s2, workspace.acceleration_rad_s2),
         jerk=EACH * axes(workspace.jerk_m_s3, workspace.jerk_rad_s3),
     )
@@ -55,7 +60,7 @@ class TipFollower:
         t, box = period_s, workspace
         place = (box.velocity_m_s * t, box.acceleration_m_s2 * t**2, box.jerk_m_s3 * t**3)
         turn = (box.velocity_rad_s * t, box.acceleration_rad_s2 * t**2, box.jerk_rad_s3 * t**3)
-        self._most = [(CLEARLY * EACH * most) ** 2 for most in (*place, *turn)]
+        self._most = [(CLEARLY * most) ** 2 for most in (*place, *turn)]
         self.begin(np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]), np.zeros(6))
 
     def begin(self, pose: FloatArray, twist: FloatArray) -> None:
@@ -109,8 +114,8 @@ class TipFollower:
         box = self._workspace
         return self._pose, (
             f"tip: {np.linalg.norm(late[:3]) * 1e3:.1f} mm and {np.linalg.norm(late[3:]):.3f} rad to its target, limits "
-            f"{box.acceleration_m_s2:g} m/s^2, {box.jerk_m_s3:g} m/s^3, {box.acceleration_rad_s2:g} rad/s^2, "
-            f"{box.jerk_rad_s3:g} rad/s^3"
+            f"{box.acceleration_m_s2:g} m/s^2, {box.jerk_m_s3:g} m/s^3, {box.velocity_rad_s:g} rad/s, "
+            f"{box.acceleration_rad_s2:g} rad/s^2, {box.jerk_rad_s3:g} rad/s^3"
         )
 
 
@@ -137,6 +142,11 @@ class TwistRamp:
         self._otg.update(self._problem, self._result)
         self._result.pass_to_input(self._problem)
         return np.array(self._result.new_velocity)
+
+    def stop(self, axes: npt.NDArray[np.bool_]) -> None:
+        """Goes on from rest along the axes in which something is in the way, shape (6,) of bool."""
+        self._problem.current_velocity = np.where(axes, 0.0, self._problem.current_velocity)
+        self._problem.current_acceleration = np.where(axes, 0.0, self._problem.current_acceleration)
 
 
 def _matrix(pose: FloatArray) -> FloatArray:

@@ -72,7 +72,7 @@ class ActionStage:
                 reason = known
             else:
                 spec, promises = policy.spec, self._promises
-                promised = promises and promises.at(imagination.time_ns, spec.step_ns, spec.chunk_steps)
+                promised = promises and promises.at(imagination.time_ns, spec.step_ns, spec.chunk_steps, spec.space)
                 try:
                     with self._node.health.working("inferring the action", self._limit_s):
                         chunk = policy.act(imagination, known, promised)

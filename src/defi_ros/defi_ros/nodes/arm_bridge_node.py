@@ -163,9 +163,9 @@ class ArmBridgeNode(DefiNode):
             self._tick()
 
     def _tick(self) -> None:
-        now_ns = self.now_ns()
+        now_ns, late_ns = self.now_ns(), self._pacer.late_ns
         self._inbox.deliver(now_ns)
-        command = self._core.tick(now_ns)
+        command = self._core.tick(now_ns, late_ns)
         if command.positions is not None and command.measured is not None:
             self._driver.send(command.positions, command.velocities, command.measured, now_ns)
         latency_ms = self._report.note(command, self.now_ns())
