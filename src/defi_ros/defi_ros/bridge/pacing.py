@@ -98,7 +98,7 @@ def raise_process(nice: int, priority: int) -> str:
     return got
 
 
-def keep_to_core(core: int) -> None:
+def keep_to_core(core: int) -> int:
     """Lets the calling process run on one of its CPUs only: all its threads, and those to come.
 
     A real-time thread wakes where it ran last, whoever runs there; those of one process that are spread over two CPUs
@@ -106,6 +106,9 @@ def keep_to_core(core: int) -> None:
 
     Args:
         core: Number of the CPU; -1 is the last that the process may use.
+
+    Returns:
+        The number of the CPU.
 
     Raises:
         ConfigError: the process may not use that one.
@@ -115,9 +118,11 @@ def keep_to_core(core: int) -> None:
         raise ConfigError(
             f"nodes.arm_bridge_core: got CPU {core}, expected one of {allowed}, or -1 for the last of them"
         )
+    chosen = allowed[-1] if core == -1 else core
     for thread in os.listdir("/proc/self/task"):
         with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
-            os.sched_setaffinity(int(thread), {allowed[-1] if core == -1 else core})
+            os.sched_setaffinity(int(thread), {chosen})
+    return chosen
 
 
 def favour_thread(nice: int) -> None:

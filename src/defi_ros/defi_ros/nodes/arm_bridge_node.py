@@ -124,7 +124,7 @@ class ArmBridgeNode(DefiNode):
             settle_interpreter()
             nodes = self._robot.nodes
             if raise_process(nodes.nice.arm_bridge_node, SPIN_PRIORITY).startswith("SCHED_FIFO"):
-                keep_to_core(nodes.arm_bridge_core)
+                self.health.set(cpu=keep_to_core(nodes.arm_bridge_core))
         self._loop = self.start_worker("arm_tick", self._tick_until)
 
     def deactivate(self) -> None:
