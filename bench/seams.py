@@ -70,7 +70,7 @@ def episode(world: World, policy: Policy, blending: str, task: str, seed: int) -
             next_ns += round(REPLAN_S * NS_PER_S)
             promised = None
             if blending == "rtc":
-                promised = promises.at(now_ns, policy.spec.step_ns, policy.spec.chunk_steps)
+                promised = promises.at(now_ns, policy.spec.step_ns, policy.spec.chunk_steps, policy.spec.space)
             chunk = infer(world, policy, text, now_ns, promised)
             coming.append((now_ns + round(LATENCY_S * NS_PER_S), chunk))
         core.on_state(now_ns, world.joint_positions(), now_ns, world.gripper_opening())
