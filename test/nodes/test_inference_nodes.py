@@ -306,7 +306,7 @@ def action(graph, robot, shelf, panda_urdf):
     forget(shelf.policies["nano"])
     imaginations = graph.speaker("imagination", ImaginationMsg, qos.STREAM)
     graph.until(imaginations.get_subscription_count)
-    graph.until(lambda: len(node._stage._history._samples) > 20 and node._stage._chunks.get_subscription_count())
+    graph.until(lambda: len(node._stage._joints._history._samples) > 20 and node._stage._chunks.get_subscription_count())
     return node, heard, imaginations
 
 
@@ -342,7 +342,7 @@ def test_with_rtc_the_policy_is_told_what_the_arm_will_do_before_its_chunk_can_c
     chunks = graph.listen("action_chunk", ActionChunkMsg, qos.STREAM)
     node = graph.start(ActionNode, **{"control.blending": "rtc"})
     graph.until(lambda: imaginations.get_subscription_count() and states.get_subscription_count())
-    graph.until(lambda: len(node._stage._history._samples) > 20 and node._stage._chunks.get_subscription_count())
+    graph.until(lambda: len(node._stage._joints._history._samples) > 20 and node._stage._chunks.get_subscription_count())
 
     def promised_once(state=None):
         """What the policy is told for the next chunk."""
@@ -372,7 +372,7 @@ def test_with_rtc_the_policy_is_told_what_the_arm_will_do_before_its_chunk_can_c
 
 def test_the_arm_is_looked_up_where_it_was_when_the_image_was_taken(graph, robot, action, policy):
     node, heard, imaginations = action
-    samples = node._stage._history._samples
+    samples = node._stage._joints._history._samples
 
     def two_close_together():
         """The time of the first; a busy machine now and then leaves a gap that would be refused."""
@@ -380,7 +380,7 @@ def test_the_arm_is_looked_up_where_it_was_when_the_image_was_taken(graph, robot
 
     known_ns = graph.until(two_close_together)
     robot.positions[6] += 0.5
-    graph.until(lambda: node._stage._history.newest.positions[6] > 1.2)
+    graph.until(lambda: node._stage._joints._history.newest.positions[6] > 1.2)
     wanted = Imagination(known_ns, "lift", "fake-1", np.ones((2, 3), dtype=np.float32))
     imaginations.publish(imagination_to(wanted))
     graph.until(lambda: heard)
@@ -405,7 +405,7 @@ def test_an_imagination_of_another_shape_is_refused(graph, action):
 def test_without_fresh_joint_states_nothing_is_inferred(graph, robot, action, policy):
     node, heard, imaginations = action
     robot.silent.add("joint_states")
-    newest_ns = node._stage._history.newest.time_ns
+    newest_ns = node._stage._joints._history.newest.time_ns
     graph.until(lambda: node.now_ns() - newest_ns > 0.2e9)
     imaginations.publish(imagination_to(imagined(graph)))
     graph.until(lambda: "joint_states: newest is" in graph.diagnostics(node)["message"])

@@ -28,6 +28,8 @@ context = Context()
 rclpy.init(args=[], context=context)
 node = Node("arm_bridge_node", context=context, namespace=sys.argv[1])
 publisher = node.create_publisher(Float64MultiArray, sys.argv[2], 1)
+while publisher.get_subscription_count() < 2:  # the test and the guard
+    time.sleep(0.005)
 while True:
     publisher.publish(Float64MultiArray(data=[float(sys.argv[3])] * 7))
     time.sleep(0.005)
@@ -71,7 +73,7 @@ def test_a_bridge_that_is_killed_in_motion_is_followed_by_zeros(graph, guard, pr
 
     graph.peer.create_subscription(Float64MultiArray, TOPIC, command, 100)
     bridge = processes("-c", BRIDGE, graph.namespace, TOPIC, "0.3")
-    graph.until(lambda: len(heard) > 20)
+    graph.until(lambda: len(heard) > 100)  # half a second: by then the guard hears it too
     assert 0.0 not in heard
     bridge.kill()
     killed_s = time.monotonic()

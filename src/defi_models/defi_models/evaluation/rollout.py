@@ -217,7 +217,8 @@ class Rollout:
         due_ns, promised = now_ns + round(self._timing.latency_s * NS_PER_S), None
         if self._promises is not None:
             self._promises.executing(self._arm.executing_ns)
-            promised = self._promises.at(now_ns, self._policy.spec.step_ns, self._policy.spec.chunk_steps)
+            spec = self._policy.spec
+            promised = self._promises.at(now_ns, spec.step_ns, spec.chunk_steps, spec.space)
         chunk = think(self._world, self._policy, instruction, now_ns, promised)
         if self._promises is not None:
             self._promises.note(chunk, due_ns)
