@@ -151,6 +151,13 @@ def test_report_says_when_the_paper_is_contradicted(finished: Path, tmp_path: Pa
 
 
 def test_a_folder_holds_one_budget(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = (finished / "budget.json").read_text()
+    (finished / "budget.json").write_text(json.dumps({**json.loads(kept), "clips": 99, "attempts": 7}))
+    try:
+        with pytest.raises(ConfigError, match="of budget 'smoke' with another attempts, clips"):
+            check_budget(finished, budget_named("smoke"))
+    finally:
+        (finished / "budget.json").write_text(kept)
     with pytest.raises(ConfigError, match="holds results of budget 'smoke'"):
         check_budget(finished, BUDGETS["cpu"])
     assert main(["claim", "--out", str(finished / "none"), "--report"]) == 2

@@ -174,7 +174,15 @@ def check_budget(out: Path, budget: Budget) -> None:
     path = out / BUDGET
     out.mkdir(parents=True, exist_ok=True)
     if path.is_file():
-        found = json.loads(path.read_text())["budget"]
-        if found != budget.name:
-            raise ConfigError(f"--out {out}: holds results of budget {found!r}, got --budget {budget.name!r}")
-    write_text(path, json.dumps({"budget": budget.name}) + "\n")
+        found, asked = json.loads(path.read_text()), json.loads(json.dumps(budget.facts()))
+        differ = sorted(name for name in asked if found.get(name) != asked[name])
+        if "name" in differ:
+            raise ConfigError(
+                f"--out {out}: holds results of budget {found.get('name')!r}, got --budget {budget.name!r}"
+            )
+        if differ:
+            raise ConfigError(
+                f"--out {out}: holds results of budget {budget.name!r} with another {', '.join(differ)}; choose another "
+                "folder, or delete this one"
+            )
+    write_text(path, json.dumps(budget.facts()) + "\n")
