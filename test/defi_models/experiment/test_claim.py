@@ -155,7 +155,7 @@ def test_a_folder_holds_one_budget(finished: Path, capsys: pytest.CaptureFixture
     (finished / "budget.json").write_text(json.dumps({**json.loads(kept), "clips": 99, "attempts": 7}))
     try:
         with pytest.raises(ConfigError, match="of budget 'smoke' with another attempts, clips"):
-            check_budget(finished, budget_named("smoke"))
+            check_budget(finished, BUDGETS["smoke"])
     finally:
         (finished / "budget.json").write_text(kept)
     with pytest.raises(ConfigError, match="holds results of budget 'smoke'"):
