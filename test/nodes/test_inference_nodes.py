@@ -306,7 +306,9 @@ def action(graph, robot, shelf, panda_urdf):
     forget(shelf.policies["nano"])
     imaginations = graph.speaker("imagination", ImaginationMsg, qos.STREAM)
     graph.until(imaginations.get_subscription_count)
-    graph.until(lambda: len(node._stage._joints._history._samples) > 20 and node._stage._chunks.get_subscription_count())
+    graph.until(
+        lambda: len(node._stage._joints._history._samples) > 20 and node._stage._chunks.get_subscription_count()
+    )
     return node, heard, imaginations
 
 
@@ -342,7 +344,9 @@ def test_with_rtc_the_policy_is_told_what_the_arm_will_do_before_its_chunk_can_c
     chunks = graph.listen("action_chunk", ActionChunkMsg, qos.STREAM)
     node = graph.start(ActionNode, **{"control.blending": "rtc"})
     graph.until(lambda: imaginations.get_subscription_count() and states.get_subscription_count())
-    graph.until(lambda: len(node._stage._joints._history._samples) > 20 and node._stage._chunks.get_subscription_count())
+    graph.until(
+        lambda: len(node._stage._joints._history._samples) > 20 and node._stage._chunks.get_subscription_count()
+    )
 
     def promised_once(state=None):
         """What the policy is told for the next chunk."""
