@@ -112,6 +112,18 @@ def test_a_killed_inference_process_brings_the_arm_to_rest_and_it_goes_on_withou
     check_no_jump([state for _, state in observer.since(killed_s)])
 
 
+def test_an_inference_process_that_hangs_brings_the_arm_to_rest_and_is_started_again(up, observer):
+    running = up("--policy", "scripted", "--separate", "--task", "move the door to the left", "--timeout-s", "60")
+    observer.wait_for_motion(running)
+    running.child("imagination_node").send_signal(signal.SIGSTOP)
+    _, state = observer.wait_for(lambda state: state.at_rest, 5.0)
+    assert "imagination_node is gone: its process has ended or hangs" in state.verdict_reason
+    running.wait_for("imagination_node says nothing any more: it hangs and is killed")
+    observer.wait_for_motion(running)
+    assert running.end() == 0, running.output
+    assert running.report["limit_violations"] == 0
+
+
 def check_no_jump(states):
     """Commands follow each other no further apart than the joints' speed limits allow in the ticks between them."""
     tick_s = 1.0 / FRANKA.control.rate_hz

@@ -61,6 +61,15 @@ def test_an_inference_process_that_dies_is_started_again_with_the_reason(supervi
     assert one.pid("imagination_node") != first
 
 
+def test_a_process_that_hangs_is_killed_and_started_again_unless_it_moves_the_arm(supervise):
+    one = supervise(toy("imagination_node", SLEEP, respawn=True), toy("arm_bridge_node", SLEEP))
+    first, bridge = one.pid("imagination_node"), one.pid("arm_bridge_node")
+    assert one.kill("imagination_node") and not one.kill("arm_bridge_node") and not one.kill("sim_node")
+    (end,) = poll_until(one, lambda ends: ends and one.pid("imagination_node"))
+    assert end.name == "imagination_node" and "SIGKILL" in end.reason
+    assert one.pid("imagination_node") != first and one.pid("arm_bridge_node") == bridge
+
+
 def test_the_end_of_a_process_that_may_not_end_names_it_and_its_log(supervise, tmp_path):
     one = supervise(toy("arm_bridge_node", "raise SystemExit('the arm is gone')"))
     with pytest.raises(ProcessEndedError, match=r"arm_bridge_node ended: exit code 1 .*the arm is gone.*see .*\.log"):

@@ -128,16 +128,26 @@ class Graph:
         end_s = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             self._interruption.check()
-            for end in self._supervisor.poll():
-                self._view.note(f"{end.name} ended: {end.reason}; starting it again")
-                if self._listener is not None:
-                    self._listener.forget([end.name])
+            self._look_after_processes()
             self._view.show(self._nodes(), self.tasks)
             if until():
                 return True
             if end_s is not None and time.monotonic() >= end_s:
                 return False
             time.sleep(POLL_S)
+
+    def _look_after_processes(self) -> None:
+        """Starts again what ended and may be, and ends what hangs and may be started again."""
+        ended, listener = self._supervisor.poll(), self._listener
+        for end in ended:
+            self._view.note(f"{end.name} ended: {end.reason}; starting it again")
+        if listener is None:
+            return
+        listener.forget([end.name for end in ended])
+        hanging = [name for name in listener.hanging() if self._supervisor.kill(name)]
+        for name in hanging:
+            self._view.note(f"{name} says nothing any more: it hangs and is killed")
+        listener.forget(hanging)
 
     def _nodes(self) -> list[NodeStatus]:
         if self._listener is not None:

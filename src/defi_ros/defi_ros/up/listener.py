@@ -33,6 +33,7 @@ from defi_ros.up.report import BridgeFigures
 from defi_ros.up.status import NodeStatus, node_status
 
 SILENT_AFTER_S = 3.0  # three diagnostics missed
+HANGS_AFTER_S = 10.0  # a node that worked speaks every second, whatever it computes
 SPIN_SLICE_S = 0.1
 HELD_WITHIN_RAD = 0.11  # the bridge takes over where the arm is when it is more than control.reanchor_rad = 0.1 away
 JOIN_S = 0.5
@@ -122,6 +123,15 @@ class GraphListener:
             else heard[name][1]
             for name in self._watched
         ]
+
+    def hanging(self) -> list[str]:
+        """Nodes that were active and have said nothing for ten seconds in which others spoke."""
+        with self._lock:
+            heard = dict(self._heard)
+        latest_s = max(
+            (at_s for at_s, _ in heard.values()), default=0.0
+        )  # not now: this process may have stood still too
+        return [name for name, (at_s, status) in heard.items() if status.active and latest_s - at_s > HANGS_AFTER_S]
 
     @property
     def control(self) -> ControlState | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections import deque
@@ -99,6 +100,14 @@ class Supervisor:
             )
         recent.append(now_s)
         self._due_s[end.name] = now_s + RESTART_PAUSE_S
+
+    def kill(self, name: str) -> bool:
+        """Ends a process that hangs; `poll` then starts it again. False, and it is left alone, where that is not allowed."""
+        child = self._children.get(name)
+        if child is None or not self._processes[name].respawn:
+            return False
+        child.send(signal.SIGKILL)
+        return True
 
     def stop(self, elapsed_s: float = 0.0) -> None:
         """Ends every process; a second call does nothing.
