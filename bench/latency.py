@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from defi_models.checkpoint import FORWARD, INVERSE, Checkpoint, write_checkpoint
 from defi_models.config import DefiConfig, PretrainedTextConfig
 from defi_models.contract import DefiError, Observation, Proprioception
+from defi_models.experiment.report import PAPER_MS
 from defi_models.inference.defi_policy import DefiPolicy
 from defi_models.inference.load import resolve, shipped
 from defi_models.inference.torch_engine import TorchForward, TorchInverse
@@ -37,7 +38,6 @@ from defi_models.training.presets import preset
 from defi_models.transforms import Statistics
 from defi_models.words import CLIP_TOKENIZER, T5_TOKENIZER
 
-PAPER_MS = {"GFDM": 86.1, "GIDM": 42.9, "decoder": 24.3}  # RTX 4090, mean of 5 runs (defi-model 1.9)
 INSTRUCTION = "open the drawer"
 WORDS = ("drawer", "open", "the")
 

@@ -7,6 +7,7 @@ import gc
 import os
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -52,16 +53,16 @@ class Pacer:
         lateness: Of every tick; a skipped one counts with how late the loop was for it.
     """
 
-    @property
-    def late_ns(self) -> int:
-        """How long ago the tick under way was due [ns]; 0 before the first."""
-        return 0 if self._due_ns is None else max(time.monotonic_ns() - self._due_ns, 0)
-
     def __init__(self, rate_hz: float) -> None:
         """Paces at `rate_hz` [Hz] from the first call of `wait` on."""
         self.period_ns = round(NS_PER_S / rate_hz)
         self.lateness = Lateness()
         self._due_ns: int | None = None
+
+    @property
+    def late_ns(self) -> int:
+        """How long ago the tick under way was due [ns]; 0 before the first."""
+        return 0 if self._due_ns is None else max(time.monotonic_ns() - self._due_ns, 0)
 
     def wait(self, stop: threading.Event) -> bool:
         """Returns True at the next tick's time, False when `stop` is set."""
@@ -92,9 +93,7 @@ def raise_process(nice: int, priority: int) -> str:
     """`raise_priority` for the calling thread and all others that the process has by now; returns what the former got."""
     got = raise_priority(nice, priority)
     if got.startswith("SCHED_FIFO"):
-        for thread in os.listdir("/proc/self/task"):
-            with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
-                os.sched_setscheduler(int(thread), os.SCHED_FIFO, os.sched_param(priority))
+        _for_each_thread(lambda thread: os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(priority)))
     return got
 
 
@@ -119,10 +118,15 @@ def keep_to_core(core: int) -> int:
             f"nodes.arm_bridge_core: got CPU {core}, expected one of {allowed}, or -1 for the last of them"
         )
     chosen = allowed[-1] if core == -1 else core
+    _for_each_thread(lambda thread: os.sched_setaffinity(thread, {chosen}))
+    return chosen
+
+
+def _for_each_thread(act: Callable[[int], None]) -> None:
+    """Does something to every thread that the process has by now."""
     for thread in os.listdir("/proc/self/task"):
         with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
-            os.sched_setaffinity(int(thread), {chosen})
-    return chosen
+            act(int(thread))
 
 
 def favour_thread(nice: int) -> None:

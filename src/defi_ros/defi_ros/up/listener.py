@@ -128,9 +128,8 @@ class GraphListener:
         """Nodes that were active and have said nothing for ten seconds in which others spoke."""
         with self._lock:
             heard = dict(self._heard)
-        latest_s = max(
-            (at_s for at_s, _ in heard.values()), default=0.0
-        )  # not now: this process may have stood still too
+        # Not now: this process may have stood still too.
+        latest_s = max((at_s for at_s, _ in heard.values()), default=0.0)
         return [name for name, (at_s, status) in heard.items() if status.active and latest_s - at_s > HANGS_AFTER_S]
 
     @property
