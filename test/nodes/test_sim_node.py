@@ -14,7 +14,6 @@ from control_msgs.action import FollowJointTrajectory, GripperCommand, ParallelG
 from control_msgs.msg import GripperCommand as GripperCommandMessage  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from geometry_msgs.msg import PoseStamped  # noqa: E402
-from rclpy.action.client import ActionClient  # noqa: E402
 from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image, JointState  # noqa: E402
@@ -24,6 +23,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint  # noqa: E
 from defi_msgs.msg import Instruction, TaskOutcome  # noqa: E402
 from defi_msgs.srv import ResetSim  # noqa: E402
 from defi_ros.bridge import qos  # noqa: E402
+from defi_ros.bridge.action_client import ActionClient  # noqa: E402
 from defi_ros.bridge.convert import scene_from, to_ns  # noqa: E402
 from defi_ros.bridge.lifecycle import make_executor  # noqa: E402
 from defi_ros.control.kinematics import Kinematics  # noqa: E402

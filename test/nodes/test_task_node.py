@@ -9,12 +9,12 @@ import pytest
 pytest.importorskip("rclpy")
 
 from action_msgs.msg import GoalStatus
-from rclpy.action.client import ActionClient
 
 from defi_msgs.action import RunTask
 from defi_msgs.msg import ControlState, Instruction, TaskOutcome
 from defi_msgs.srv import SetAuthority
 from defi_ros.bridge import qos
+from defi_ros.bridge.action_client import ActionClient
 from defi_ros.nodes.task_node import TaskNode
 
 pytestmark = pytest.mark.ros

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from action_msgs.msg import GoalStatus
-from rclpy.action.client import ActionClient
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -16,6 +15,7 @@ from std_msgs.msg import Empty
 
 from defi_models.contract import DefiError
 from defi_ros.bridge import qos
+from defi_ros.bridge.action_client import ActionClient
 
 SLICE_S = 0.02
 

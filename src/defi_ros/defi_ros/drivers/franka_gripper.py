@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from franka_msgs.action import Grasp, Move
-from rclpy.action.client import ActionClient
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
+from defi_ros.bridge.action_client import ActionClient
 from defi_ros.sections import Gripper
 
 

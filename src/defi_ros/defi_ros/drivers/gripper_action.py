@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from action_msgs.msg import GoalStatus
-from rclpy.action.client import ActionClient
 from rclpy.node import Node
+
+from defi_ros.bridge.action_client import ActionClient
 
 
 class GripperAction:

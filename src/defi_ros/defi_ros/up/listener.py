@@ -17,7 +17,6 @@ from typing import Any
 import rclpy
 from action_msgs.msg import GoalStatus
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.action.client import ActionClient
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -28,6 +27,7 @@ from defi_msgs.action import RunTask
 from defi_msgs.msg import ActionChunk, ControlState
 from defi_msgs.srv import ResetSim
 from defi_ros.bridge import qos
+from defi_ros.bridge.action_client import ActionClient
 from defi_ros.bridge.lifecycle import make_executor
 from defi_ros.up.report import BridgeFigures
 from defi_ros.up.status import NodeStatus, node_status
