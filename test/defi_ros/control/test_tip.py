@@ -71,7 +71,8 @@ def test_whatever_is_asked_acceleration_and_jerk_stay_within_the_limits(jumps, e
         pose[:3] += [x, y, z]
         poses.append(tip.step(pose)[0])
     rows = np.array(poses)
-    _, acceleration, jerk, turning = steps(rows)
+    speed, acceleration, jerk, turning = steps(rows)
+    assert speed <= BOX.velocity_m_s * (1 + 1e-3)
     assert acceleration <= BOX.acceleration_m_s2 * (1 + 1e-3)
     assert jerk <= BOX.jerk_m_s3 * (1 + 1e-2)
     assert turning <= BOX.velocity_rad_s * (1 + 1e-2), "about one axis; the programs turn about z alone"

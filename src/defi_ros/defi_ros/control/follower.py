@@ -49,20 +49,24 @@ class Follower:
         acceleration = np.minimum(np.maximum(acceleration, -0.99 * most), 0.99 * most)
         return JointState(target, velocity, np.where(jumped, 0.0, acceleration))
 
-    def catching_up(self, start: JointState, wanted: JointState) -> JointState | None:
+    def catching_up(
+        self, start: JointState, wanted: JointState, velocity: FloatArray | None = None
+    ) -> JointState | None:
         """One period of the time-optimal way to catch up with a target that goes on at its velocity; None if none is found.
 
-        Seen from the target, so that an axis never backs off to take a run-up for the target's velocity.
+        Seen from the target, so that an axis never backs off to take a run-up for the target's velocity. No axis is
+        faster than `velocity`, shape (axes,), or than its limit.
         """
         limits, t = self._limits, self._period_s
+        velocity = limits.velocity if velocity is None else velocity
         problem = ruckig.InputParameter(len(start.p))
         problem.synchronization = ruckig.Synchronization.No
         problem.current_position = start.p - wanted.p + wanted.v * t
         problem.current_velocity = start.v - wanted.v
         problem.current_acceleration = start.a
         problem.target_acceleration = wanted.a
-        problem.max_velocity = limits.velocity - wanted.v
-        problem.min_velocity = -limits.velocity - wanted.v
+        problem.max_velocity = velocity - wanted.v
+        problem.min_velocity = -velocity - wanted.v
         problem.max_acceleration = limits.acceleration
         problem.max_jerk = limits.jerk
         try:

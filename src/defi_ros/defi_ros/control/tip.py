@@ -14,8 +14,9 @@ import pinocchio as pin
 import ruckig
 
 from defi_models.contract import FloatArray, JointLimits, Workspace
-from defi_ros.control.follower import Follower
+from defi_ros.control.follower import CATCH_UP, Follower
 from defi_ros.control.motion import JointState, Motion
+from defi_ros.control.safety import TARGET_MARGIN
 
 # Three axes that each keep a limit over the root of three keep it together, whatever the direction.
 EACH = 1.0 / math.sqrt(3.0)
@@ -23,6 +24,8 @@ EACH = 1.0 / math.sqrt(3.0)
 FAR = 1e3
 # What stays below this part of a limit goes through without more ado.
 CLEARLY = 0.95
+# An axis that is not in the direction of the target may have this part of the speed of the one that is most.
+LEAST_SHARE = 0.05
 # A pose this near its target counts as the target itself: metres and radians.
 REACHED = 1e-5
 
@@ -30,8 +33,7 @@ REACHED = 1e-5
 def _limits(workspace: Workspace) -> JointLimits:
     """Of six axes, three of place [m] and three of turning [rad], for catching up with a target that broke a limit.
 
-    Accelerations and jerks keep their limit together. Speeds do so axis by axis, or a target that moves along one at a
-    permitted speed could not be caught up with; the safety filter holds the speed of the tip.
+    Accelerations and jerks keep their limit together. Speeds do so axis by axis; `_speeds` shares them out on the way.
     """
 
     def axes(place: float, turning: float) -> FloatArray:
@@ -60,6 +62,8 @@ class TipFollower:
         t, box = period_s, workspace
         place = (box.velocity_m_s * t, box.acceleration_m_s2 * t**2, box.jerk_m_s3 * t**3)
         turn = (box.velocity_rad_s * t, box.acceleration_rad_s2 * t**2, box.jerk_rad_s3 * t**3)
+        # Catching up is no faster than targets may be, or the safety filter would slow it down as abruptly as it can.
+        self._top = [(slice(0, 3), TARGET_MARGIN * box.velocity_m_s), (slice(3, 6), box.velocity_rad_s)]
         self._most = [(CLEARLY * most) ** 2 for most in (*place, *turn)]
         self.begin(np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]), np.zeros(6))
 
@@ -102,7 +106,7 @@ class TipFollower:
             self._step, self._bend = (t * (now.v - 0.5 * t * now.a)).tolist(), (t * t * now.a).tolist()
             self._pose = pose.copy()
             return pose, ""
-        caught_up = self._follower.catching_up(start, wanted) or self._motion.along(
+        caught_up = self._follower.catching_up(start, *self._slowed(start, wanted)) or self._motion.along(
             self._motion.brakes(start), start, t
         )
         now = self._behind = wanted.choose(fits, caught_up)
@@ -117,6 +121,15 @@ class TipFollower:
             f"{box.acceleration_m_s2:g} m/s^2, {box.jerk_m_s3:g} m/s^3, {box.velocity_rad_s:g} rad/s, "
             f"{box.acceleration_rad_s2:g} rad/s^2, {box.jerk_rad_s3:g} rad/s^3"
         )
+
+    def _slowed(self, start: JointState, wanted: JointState) -> tuple[JointState, FloatArray]:
+        """The target, no faster than it can be caught up with, and the speed that each axis may have on the way to it."""
+        velocity, most, gap = wanted.v.copy(), np.empty(6), wanted.p - start.p
+        for axes, limit in self._top:
+            speed = float(np.linalg.norm(velocity[axes]))
+            velocity[axes] *= min(1.0, CATCH_UP * limit / speed) if speed > 0.0 else 1.0
+            most[axes] = _speeds(velocity[axes], gap[axes], limit)
+        return JointState(wanted.p, velocity, wanted.a), most
 
 
 class TwistRamp:
@@ -147,6 +160,19 @@ class TwistRamp:
         """Goes on from rest along the axes in which something is in the way, shape (6,) of bool."""
         self._problem.current_velocity = np.where(axes, 0.0, self._problem.current_velocity)
         self._problem.current_acceleration = np.where(axes, 0.0, self._problem.current_acceleration)
+
+
+def _speeds(velocity: FloatArray, gap: FloatArray, limit: float) -> FloatArray:
+    """What each of three axes may have of a speed: as the target has it, and the rest as its gap to the target has it.
+
+    Together they are `limit`: a box of speeds inside the ball of those that are permitted, which touches it where the
+    tip should go. So a target is caught up with on a way that is straight where it can be, at all of the speed.
+    """
+    along = np.abs(velocity)
+    toward = np.maximum(np.abs(gap), LEAST_SHARE * np.abs(gap).max(initial=REACHED))
+    toward /= np.linalg.norm(toward)
+    over = float(along @ toward)
+    return along + (math.sqrt(over * over + limit * limit - float(along @ along)) - over) * toward
 
 
 def _matrix(pose: FloatArray) -> FloatArray:
