@@ -83,9 +83,9 @@ def episode(world: World, policy: Policy, blending: str, task: str, seed: int) -
         promises.executing(command.chunk_stamp_ns)
         if command.chunk_started:
             chunks, seam_until_ns = chunks + 1, now_ns + round(FADE_S * NS_PER_S)
-            assert core._schedule.chunk is not None
-            followed.append((now_ns, ChunkCurve(core._schedule.chunk)))
-        due = core._schedule.target_at(now_ns)  # what the core would be asked for without limits
+            assert core._policy.schedule.chunk is not None
+            followed.append((now_ns, ChunkCurve(core._policy.schedule.chunk)))
+        due = core._policy.schedule.target_at(now_ns)  # what the core would be asked for without limits
         places = [*places[-2:], due.row[:3]] if due is not None else []
         where = "seam" if now_ns <= seam_until_ns else "within"
         if chunks > 1 and len(places) == 3:  # the first begins from rest

@@ -7,17 +7,14 @@ import numpy.typing as npt
 
 from defi_models.contract import NS_PER_S, ActionChunk, FloatArray, RobotSpec
 from defi_ros.control.authority import Authority, Mode
-from defi_ros.control.chunks import ChunkSchedule
 from defi_ros.control.command import ArmCommand
 from defi_ros.control.gripper import GripperSwitch
 from defi_ros.control.kinematics import Kinematics
 from defi_ros.control.measured import MeasuredJoints
 from defi_ros.control.monitor import LimitMonitor
-from defi_ros.control.reach import Reach
+from defi_ros.control.policy import PolicyTarget
 from defi_ros.control.safety import SafeCommand, SafetyFilter, Verdict
-from defi_ros.control.shortage import ChunkShortage
 from defi_ros.control.teleop import TeleopInput, TeleopTarget
-from defi_ros.control.tip import TipFollower
 from defi_ros.sections import Control, Gripper
 
 # At rest for this long, what the arm's own controller still lags behind has died away.
@@ -42,32 +39,20 @@ class ArmCore:
         self._spec, self._control, self._kinematics = spec, control, kinematics
         self._period_ns = round(NS_PER_S / control.rate_hz)
         self._filter = SafetyFilter(spec, kinematics, control.rate_hz, max_deviation_rad=control.max_deviation_rad)
-        self._schedule = ChunkSchedule(
-            spec.arm,
-            len(spec.joint_names),
-            max_age_s=control.chunk_max_age_s,
-            blend_s=control.blend_s,
-            lookahead_s=control.lookahead_s,
-            blending=control.blending,
-            ensemble_gain_1_s=control.ensemble_gain_1_s,
-        )
+        self._policy = PolicyTarget(kinematics, spec, control)
         self._gripper = GripperSwitch(gripper)
         self._teleop = TeleopTarget(kinematics, spec, control)
         self.authority = Authority(Mode[control.after_teleop])
         self.monitor = LimitMonitor(spec, control.rate_hz)
-        self._late_chunks = 0
         self._joints = MeasuredJoints(spec, control.state_timeout_s)
         self._reference = np.array(spec.home)
         self._resting_since_ns: int | None = None
         self._started_chunk_ns = 0
-        self._shortage = ChunkShortage()
         self._tick_ns: int | None = None
         self._command: ArmCommand | None = None
         self._follows_nobody = False
-        self._reach = Reach(kinematics, spec, control)
-        self._tip = TipFollower(spec.workspace, 1.0 / control.rate_hz)
-        # Ticks until now, and the last one in which the tip followed a pose, or a person.
-        self._ticks, self._tip_tick, self._teleop_tick = 0, -1, -1
+        # Ticks until now, and the last one in which a person was followed.
+        self._ticks, self._teleop_tick = 0, -1
 
     @property
     def limit_violations(self) -> int:
@@ -77,7 +62,7 @@ class ArmCore:
     @property
     def stale_refusals(self) -> int:
         """Chunks and joint states refused for their age or order; what was seen before a handover is not counted."""
-        return self._late_chunks + self._joints.refused_late
+        return self._policy.refused_late + self._joints.refused_late
 
     def on_state(
         self, stamp_ns: int, positions: npt.ArrayLike, now_ns: int, gripper: float | None = None
@@ -99,34 +84,26 @@ class ArmCore:
 
     def on_chunk(self, chunk: ActionChunk, now_ns: int) -> str | None:
         """Puts a policy's chunk into execution. Returns None, or the reason it was refused."""
-        refused, late = self.authority.try_observation(chunk.start_ns), self._schedule.try_time(chunk, now_ns)
-        if refused is None and self._command is None:
-            refused = "no joint state yet, expected one before anything moves"
-        if refused is None and late is not None:
-            refused = late
-            self._late_chunks += 1
-        elif self.authority.mode == Mode.POLICY:
-            refused = late or refused  # how old it is tells more than that the handover came later
-        if refused is None:
-            refused = self._schedule.accept(chunk, now_ns, self._anchor(chunk))
-        if refused is None:
-            return None
-        self.on_refused_chunk(refused, now_ns)
-        return f"chunk refused: {refused}"
+        unwanted = self.authority.try_observation(chunk.start_ns)
+        if unwanted is None and self._command is None:
+            unwanted = "no joint state yet, expected one before anything moves"
+        leads = self.authority.mode == Mode.POLICY
+        refused = self._policy.accept(chunk, now_ns, self._filter.state, unwanted, leads=leads)
+        return None if refused is None else f"chunk refused: {refused}"
 
     def on_refused_chunk(self, reason: str, now_ns: int) -> None:
         """Notes why a chunk cannot be executed, so that an arm that rests for lack of one can say so."""
-        self._shortage.refuse(reason, now_ns)
+        self._policy.shortage.refuse(reason, now_ns)
 
     def on_policy_trouble(self, node: str, trouble: str) -> None:
         """Notes what keeps a node of the policy from its work, for the same end; empty: nothing does any more."""
-        self._shortage.tell(node, trouble)
+        self._policy.shortage.tell(node, trouble)
 
     def on_gripper_trouble(self, reason: str, now_ns: int) -> None:
         """Takes the arm from a policy whose gripper does not do what it is told; a person sees that and goes on."""
         if self.authority.mode == Mode.POLICY:
             self.authority.hold(reason, now_ns)
-            self._schedule.clear()
+            self._policy.schedule.clear()
 
     def on_teleop(self, command: TeleopInput, now_ns: int) -> str | None:
         """Follows a person's input device while its deadman is held. Returns None, or why it was refused or changed."""
@@ -134,7 +111,7 @@ class ArmCore:
         refused = self.authority.teleop(command.source, now_ns, deadman=command.deadman)
         if refused is None and self.authority.mode == Mode.TELEOP:
             if before != Mode.TELEOP:
-                self._schedule.clear()
+                self._policy.schedule.clear()
                 self._begin_teleop()
                 self._teleop_tick = self._ticks
             return self._teleop.follow(command, now_ns)
@@ -149,7 +126,7 @@ class ArmCore:
         """Latches STOPPED while pressed; released, it stays STOPPED until a reset is asked for."""
         if pressed:
             self.authority.stop(source, f"{source} is pressed", now_ns)
-            self._schedule.clear()
+            self._policy.schedule.clear()
         else:
             self.authority.cause_gone(source)
 
@@ -164,7 +141,7 @@ class ArmCore:
             self.authority.cause_gone(source)
         else:
             self.authority.stop(source, reason, now_ns)
-            self._schedule.clear()
+            self._policy.schedule.clear()
 
     def request(self, mode: Mode, source: str, now_ns: int, *, reset: bool = False) -> str | None:
         """Hands the arm to `mode` on behalf of `source`. Returns None when granted, else the reason it was refused."""
@@ -172,7 +149,7 @@ class ArmCore:
             return "POLICY refused: no joint state yet, expected one before anything moves"
         refused = self.authority.request(mode, source, now_ns, reset=reset)
         if refused is None:
-            self._schedule.clear()
+            self._policy.schedule.clear()
             self._gripper.forget()
         return refused
 
@@ -211,7 +188,7 @@ class ArmCore:
                 )
             if command.verdict == Verdict.HELD:
                 self.authority.hold(command.reason, now_ns)
-                self._schedule.clear()
+                self._policy.schedule.clear()
         self._command = self._say(command, wanted_gripper, now_ns)
         return self._command
 
@@ -220,7 +197,7 @@ class ArmCore:
         back_s = (before_ns - now_ns) / NS_PER_S
         if back_s > self._control.state_timeout_s:
             self.authority.hold(f"the clock was set back by {back_s:.2f} s", now_ns)
-            self._schedule.clear()
+            self._policy.schedule.clear()
         self._joints.heard_ns = min(self._joints.heard_ns, now_ns)
 
     def _target(self, now_ns: int, late_ns: int) -> tuple[FloatArray | None, float | None, str]:
@@ -244,37 +221,10 @@ class ArmCore:
             target, why = self._teleop.step(self._reference)
             return target, self._teleop.gripper, why
         if mode == Mode.POLICY:
-            return self._policy_target(now_ns, late_ns)
+            if self._policy.is_silent(now_ns):
+                self._reanchored(now_ns)
+            return self._policy.step(self._filter.state, self._reference, now_ns, late_ns, self._ticks)
         return None, None, self._reanchored(now_ns)
-
-    def _policy_target(self, now_ns: int, late_ns: int) -> tuple[FloatArray | None, float | None, str]:
-        accepted_ns = self._schedule.accepted_ns
-        if accepted_ns is None:
-            self._reanchored(now_ns)
-            return None, None, self._shortage.why(None, now_ns)
-        silent_s = (now_ns - accepted_ns) / NS_PER_S
-        target = self._schedule.target_at(now_ns - late_ns)
-        if silent_s > self._control.chunk_timeout_s:
-            self._reanchored(now_ns)
-            return None, None, self._shortage.why(silent_s, now_ns)
-        if target is None:
-            chunk = self._schedule.chunk
-            over_s = (now_ns - chunk.end_ns) / NS_PER_S if chunk is not None else 0.0
-            if over_s < 0:
-                return None, None, f"the action chunk begins in {-over_s:.2f} s"
-            return None, None, f"the action chunk was over {over_s:.2f} s ago and none has followed"
-        if target.space == "joint_positions":
-            return target.row, target.gripper, ""
-        pose = target.row.copy()
-        pose[:3] = self._spec.workspace.nearest(pose[:3])
-        outside = bool((pose[:3] != target.row[:3]).any())
-        if self._tip_tick != self._ticks - 1:
-            state = self._filter.state
-            self._tip.begin(self._kinematics.forward(state.p), self._kinematics.jacobian(state.p) @ state.v)
-        pose, late = self._tip.step(pose)
-        joints, why = self._reach.step(pose, self._reference)
-        self._tip_tick = self._ticks
-        return joints, target.gripper, "target outside the workspace" if outside else why or late
 
     def _stay_with_stopped_robot(self) -> None:
         if not self._follows_nobody or self._resting_since_ns is None or self._joints.positions is None:
@@ -304,13 +254,6 @@ class ArmCore:
         self.monitor.restart()
         self.monitor.check(self._reference, self._kinematics.tip(self._reference))
 
-    def _anchor(self, chunk: ActionChunk) -> tuple[FloatArray, FloatArray] | None:
-        """Where the arm is commanded to be, as a row of the chunk's space, and how fast its positions change."""
-        state = self._filter.state
-        if chunk.space == "joint_positions":
-            return state.p, state.v
-        return self._kinematics.forward(state.p), (self._kinematics.jacobian(state.p) @ state.v)[:3]
-
     def _say(self, command: SafeCommand, wanted_gripper: float | None, now_ns: int) -> ArmCommand:
         pose = self._kinematics.forward(command.positions)
         self.monitor.check(command.positions, pose[:3])
@@ -321,7 +264,7 @@ class ArmCore:
             self._resting_since_ns = now_ns
         moving = wanted_gripper is not None and command.verdict != Verdict.HELD
         goal = self._gripper.step(wanted_gripper, now_ns) if moving and wanted_gripper is not None else None
-        chunk = self._schedule.chunk
+        chunk = self._policy.schedule.chunk
         stamp_ns = chunk.start_ns if chunk is not None else 0
         follows = self.authority.mode == Mode.POLICY and command.verdict != Verdict.HELD and stamp_ns != 0
         started = follows and stamp_ns != self._started_chunk_ns
