@@ -34,7 +34,7 @@ from defi_ros.bringup import graph_environment
 from defi_ros.robot import load_robot
 from defi_ros.up.processes import Child, StopTimes, stop_all
 from defi_ros.up.surroundings import surroundings
-from defi_sim.description import panda_directory
+from defi_sim.description import fr3_description, panda_directory
 
 NAMESPACE = "faults"
 UP_S, MOVES_S, RESTS_S, GOES_ON_S = 30.0, 8.0, 5.0, 1.5
@@ -64,11 +64,12 @@ class Site:
 
 
 def description_of(robot: str) -> str:
-    """The URDF of one of the robots used here; the FR3 gets the geometry of the Panda, a UR5e that of the UR5."""
+    """The URDF of one of the robots used here; a UR5e gets the geometry of the UR5."""
     if robot == "ur5e":
         return (panda_directory().parent / "ur_description" / "urdf" / "ur5_robot.urdf").read_text(encoding="utf-8")
-    panda = (panda_directory() / "urdf" / "panda.urdf").read_text(encoding="utf-8")
-    return panda.replace("panda_", "fr3_") if robot == "fr3" else panda
+    if robot == "fr3":
+        return fr3_description()
+    return (panda_directory() / "urdf" / "panda.urdf").read_text(encoding="utf-8")
 
 
 class RobotRig:

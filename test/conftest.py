@@ -209,14 +209,14 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def description_of() -> Callable[[str], str]:
     """The URDF of a shipped robot: from example-robot-data, or made here from published kinematics."""
-    from defi_sim.description import panda_directory
+    from defi_sim.description import fr3_description, panda_directory
 
     robots = panda_directory().parent
     panda = (panda_directory() / "urdf" / "panda.urdf").read_text(encoding="utf-8")
     texts = {
         "franka": panda,
         "panda": panda,
-        "fr3": panda.replace("panda_", "fr3_"),  # the same geometry; its limits are those of the older arm
+        "fr3": fr3_description(),
         "ur5e": (robots / "ur_description" / "urdf" / "ur5_robot.urdf").read_text(encoding="utf-8"),
         "so101": (robots / "so_arm_description" / "urdf" / "so101.urdf").read_text(encoding="utf-8"),
         "xarm7": _xarm7(),

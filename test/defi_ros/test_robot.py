@@ -64,7 +64,7 @@ def test_an_unknown_robot_lists_what_exists(name, message):
         ("arm: franka_panda", "", r"top level: got no key 'arm', expected it \(Kind of arm; policies are trained for one.\). Keys here: name, arm,"),
         ("  lower: [0.15, -0.65, -0.05]", "  ", r"section 'workspace': got no key 'lower', expected it in m"),
         ("  rate_hz: 200", "  rate_hz: 5", r"line \d+: control.rate_hz: got 5 Hz, expected 50..1000 Hz \(Rate of the command loop \[Hz\].\)"),
-        ("velocity: [2.175", "velocity: [-1", r"line \d+: joints.velocity.0: got -1 rad/s, expected above 0 rad/s"),
+        ("velocity: [2.175", "velocity: [-1", r"line \d+: joints.velocity.0: got -1 rad/s, expected above 0 and at most 30 rad/s"),
         ("velocity: [2.175", "velocity: [fast", r"line \d+: joints.velocity.0: got 'fast', expected a number in rad/s"),
         ("composed: true", "composed: 3", r"line \d+: policy.composed: got 3, expected true or false"),
         ("threads: 1", "threads: 2.5", r"line \d+: policy.threads: got 2.5, expected a whole number"),
@@ -76,6 +76,21 @@ def test_an_unknown_robot_lists_what_exists(name, message):
         ("lower: [-2.8973", "lower: [2.95", r"line \d+: limits of joint 0: got lower 2.95 and upper 2.8973, expected lower < upper"),
         ("close_below: 0.4", "close_below: 0.7", r"line \d+: gripper: got close_below 0.7 and open_above 0.6, expected close_below < open_above"),
         ("tip_frame:", "home: [0]\ntip_frame:", r"line \d+: home: got it a second time, expected it once. First: line \d+"),
+        ("lower: [-2.8973", "lower: [-166", r"line \d+: joints.lower.0: got -166 rad, expected -13..13 rad"),
+        ("velocity: [2.175", "velocity: [125", r"joints.velocity.0: got 125 rad/s, expected above 0 and at most 30 rad/s"),
+        ("[0.15, -0.65, -0.05]", "[150, -650, -50]", r"line \d+: workspace.lower.0: got 150 m, expected -10..10 m \(Lowest corner x, y, z, in metres \[m\].\)"),
+        ("[0.85, 0.65, 0.95]", "[0.85, 650, 0.95]", r"line \d+: workspace.upper.1: got 650 m, expected -10..10 m"),
+        ("\nhome:", "\n  planes: {pane: {normal: [0, -1, 0], distance_m: -400}}\nhome:", r"workspace.planes.pane.distance_m: got -400 m, expected -10..10 m"),
+        ("[panda_joint1, panda_joint2,", "[panda_joint1, panda_joint1,", r"line \d+: joints.names: got 'panda_joint1' a second time, expected each joint once: \['panda_joint1', 'panda_joint1', 'panda_joint3'"),
+        ("joint: panda_finger_joint1", "joint: panda_joint4", r"line \d+: gripper.joint: got 'panda_joint4', which is a joint of the arm, expected one of the gripper, none of \['panda_joint1'"),
+        ("\ndriver:", "\ninterlock: {silence_s: 0.2}\ndriver:", r"line \d+: section 'interlock': got no key 'kind', expected it \(Whose states are heard.\)"),
+        ("  limit_scale:", "  limit_sclae:", r"line \d+: section 'joints': got an unknown key 'limit_sclae'. Did you mean 'limit_scale'"),
+        ("    velocity: 0.7\n", "", r"section 'joints.limit_scale': got no key 'velocity', expected it \(Part of the joint velocity limits in use, 0..1.\)"),
+        ("    acceleration: 0.6 ", "    # ", r"section 'joints.limit_scale': got no key 'acceleration', expected it"),
+        ("reanchor_rad: 0.1", "max_deviation_rad: 2.0", r"line \d+: control.max_deviation_rad: got 2 rad, expected above 0 and at most 0.7 rad"),
+        ("reanchor_rad: 0.1", "reanchor_rad: 0.5", r"line \d+: control: got reanchor_rad 0.5 rad and max_deviation_rad 0.35 rad, expected reanchor_rad <= max_deviation_rad"),
+        ("kind: forward_position ", "kind: forward_velocity ", r"line \d+: driver.topic: got 'forward_position_controller/commands' with kind 'forward_velocity', expected the topic of a velocity controller: .* Change both; topic \"\" is the usual one of the kind"),
+        ("topic: forward_position_controller/", "topic: /velocity_cell/left_velocity_controller/", r"line \d+: driver.topic: got '/velocity_cell/left_velocity_controller/commands' with kind 'forward_position', expected the topic of a position controller"),
         ("joints:\n", "joints: 7\nold:\n", r"got an unknown key 'old'|joints: got 7, expected a section"),
         ("name: franka", "name: [", "got a text that is no YAML"),
     ],
@@ -84,6 +99,41 @@ def test_a_bad_file_gives_one_message_that_says_what_and_where(text, old, new, m
     assert old in text
     with pytest.raises(ConfigError, match=f"franka.yaml.*{message}|{message}"):
         parse_robot(text.replace(old, new, 1), "franka.yaml")
+
+
+def test_a_file_without_a_limit_scale_does_not_get_all_of_the_limits(text):
+    begin, end = text.index("  limit_scale:"), text.index("\nworkspace:")
+    with pytest.raises(
+        ConfigError, match=r"section 'joints': got no key 'limit_scale', expected it .* velocity of 0.1"
+    ):
+        parse_robot(text[:begin] + text[end:], "franka.yaml")
+
+
+def test_a_file_without_an_interlock_has_none(text):
+    assert "interlock" not in text
+    assert parse_robot(text, "franka.yaml").interlock.kind == "none"
+
+
+@pytest.mark.parametrize(
+    ("kind", "topic"),
+    [
+        ("forward_velocity", '""'),
+        ("forward_velocity", "forward_velocity_controller/commands"),
+        ("forward_velocity", "/position_7/arm_velocity_controller/commands"),
+        ("forward_velocity", "arm_controller/commands"),
+        ("forward_position", "/velocity_cell/left_position_controller/commands"),
+        ("joint_trajectory", "scaled_position_trajectory_controller/joint_trajectory"),
+    ],
+)
+def test_a_topic_of_the_kind_s_own_controller_is_taken(text, kind, topic):
+    text = text.replace("kind: forward_position ", f"kind: {kind} ")
+    robot = parse_robot(text.replace("topic: forward_position_controller/commands", f"topic: {topic}"), "franka.yaml")
+    assert (robot.driver.kind, robot.driver.topic) == (kind, topic.strip('"'))
+
+
+def test_where_no_gripper_is_commanded_its_joint_does_not_matter(text):
+    text = text.replace("kind: parallel_gripper_command", "kind: none")
+    assert parse_robot(text.replace("joint: panda_finger_joint1", "joint: panda_joint1"), "franka.yaml")
 
 
 @pytest.mark.parametrize("nothing", ["", "# only a comment", "- a\n- b"])

@@ -21,6 +21,17 @@ class Outer:
     sizes: tuple[int, ...] = param((), "Sizes [px].", at_least=1)
 
 
+@dataclasses.dataclass(frozen=True)
+class Guarded:
+    kind: str = param(doc="Whose word counts.")
+    inner: Inner = section(lambda: Inner(1.0), "Inner.")
+
+
+@dataclasses.dataclass(frozen=True)
+class MayBeGuarded:
+    guard: Guarded = section(lambda: Guarded("nobody"), "Guard.")
+
+
 FIELDS = {field.name: field for field in dataclasses.fields(Control)}
 
 
@@ -37,6 +48,12 @@ def test_a_mapping_becomes_a_checked_value():
     built = build(Outer, {"name": "a", "inner": {"rate_hz": 5}, "limit": 1, "sizes": [1, 2]}, lambda path: "here")
     assert built == Outer("a", Inner(5.0), 1.0, (1, 2))
     assert build(Outer, {"name": "a", "limit": None}, lambda path: "here") == Outer("a")
+
+
+def test_a_section_left_out_is_what_was_made_for_it_but_one_that_is_given_says_what_it_must():
+    assert build(MayBeGuarded, {}, lambda path: "here") == MayBeGuarded(Guarded("nobody", Inner(1.0)))
+    with pytest.raises(ConfigError, match=r"here: section 'guard': got no key 'kind', expected it \(Whose word counts"):
+        build(MayBeGuarded, {"guard": {"inner": {"rate_hz": 5}}}, lambda path: "here")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ import pytest
 pytest.importorskip("rclpy")
 
 from geometry_msgs.msg import Twist, Vector3
+from rclpy.node import Node
 from std_msgs.msg import Bool, Float64MultiArray, String
+from std_srvs.srv import Trigger
 
 from defi_models.contract import ActionChunk, PolicySpec
 from defi_models.inference import load
@@ -50,7 +52,7 @@ def fake_policy(monkeypatch):
 class Arm:
     """A running arm bridge, what it said, and a robot that does at once what it is told."""
 
-    def __init__(self, graph, robot):
+    def __init__(self, graph, robot, **parameters):
         self.graph, self.robot = graph, robot
         self.states = graph.listen("control_state", ControlState, qos.STREAM)
         self.commands: list[np.ndarray] = []
@@ -58,7 +60,7 @@ class Arm:
         graph.peer.create_subscription(
             Float64MultiArray, "forward_position_controller/commands", self._on_command, 1000
         )
-        self.node = graph.start(ArmBridgeNode, **{"gripper.kind": "none"})
+        self.node = graph.start(ArmBridgeNode, **{"gripper.kind": "none", **parameters})
         self.chunks = graph.speaker("action_chunk", ActionChunkMsg, qos.STREAM)
         self._authority = graph.peer.create_client(SetAuthority, "set_authority")
         graph.until(lambda: self.states and self.commands and self._authority.service_is_ready())
@@ -244,6 +246,86 @@ def test_two_stops_stand_each_for_itself_and_the_service_stops_too(graph, arm):
     assert arm.ask(ControlState.STOPPED).granted
     graph.until(lambda: arm.state.mode == ControlState.STOPPED)
     assert arm.state.reason == "stop asked for by test" and arm.state.source == "test"
+
+
+def test_a_stop_that_was_latched_before_the_bridge_came_is_heard(graph, robot, panda_urdf):
+    stop = graph.speaker("emergency_stop", Bool, qos.LATCHED)
+    stop.publish(Bool(data=True))
+    robot.start(panda_urdf)
+    arm = Arm(graph, robot)
+    graph.until(lambda: arm.state.mode == ControlState.STOPPED)
+    assert arm.state.reason == "emergency stop is pressed"
+    recovery = graph.peer.create_client(Trigger, "recover").call_async(Trigger.Request())
+    answer = graph.until(recovery.done) and recovery.result()
+    assert not answer.success and answer.message.startswith("recovery: got emergency stop pressed, expected none")
+
+
+def test_of_several_publishers_of_one_stop_the_node_warns(graph, arm):
+    _stops = [graph.speaker("emergency_stop", Bool) for _ in range(2)]
+    graph.until(lambda: "emergency_stop: got 2 publishers, expected one" in graph.diagnostics(arm.node)["message"])
+
+
+def test_another_bridge_of_the_same_name_stops_both(graph, arm):
+    """DDS knows publishers by their nodes' names, and both have the same."""
+    assert arm.ask(ControlState.HOLD).granted
+    rival = Node("arm_bridge_node", context=graph.context, namespace=graph.namespace, enable_rosout=False)
+    speaker = rival.create_publisher(ControlState, "control_state", qos.STREAM)
+    timer = rival.create_timer(0.05, lambda: speaker.publish(ControlState(reason="rival")))
+    graph.executor.add_node(rival)
+    try:
+        graph.until(lambda: arm.state.reason != "rival" and arm.state.mode == ControlState.STOPPED)
+        assert "another arm bridge" in arm.state.reason
+        timer.cancel()
+        graph.until(lambda: not arm.node._core.authority._causes)
+        assert arm.ask(ControlState.HOLD, reset=True).granted
+    finally:
+        graph.executor.remove_node(rival)
+        rival.destroy_node()
+
+
+def test_a_policy_may_have_the_arm_from_the_start(graph, robot, panda_urdf):
+    """The tick thread once handed its own request back to itself, for ever, at real-time priority."""
+    robot.start(panda_urdf)
+    arm = Arm(graph, robot, **{"control.start_mode": "POLICY"})
+    graph.until(lambda: arm.state.mode == ControlState.POLICY)
+    assert arm.state.source == "control.start_mode"
+    graph.until(lambda: arm.state.ticks > 20)
+
+
+def test_without_a_policy_none_has_the_arm_from_the_start(graph, robot, panda_urdf):
+    robot.start(panda_urdf)
+    node = graph.add(ArmBridgeNode, **{"control.start_mode": "POLICY", "policy.path": "none"})
+    assert not node.bring_up()
+    assert "got control.start_mode POLICY and policy.path 'none', expected a policy or HOLD" in node.failure
+
+
+class PlayedGripper:
+    """Notes what it is told."""
+
+    topics: tuple[str, ...] = ()
+
+    def __init__(self):
+        self.told: list[object] = []
+
+    def command(self, opening):
+        self.told.append(opening)
+
+    def stop(self):
+        self.told.append("stop")
+
+    def poll(self):
+        return None
+
+
+def test_an_emergency_stop_stops_the_gripper_too(graph, arm):
+    gripper = arm.node._gripper = PlayedGripper()
+    arm.move()
+    assert arm.ask(ControlState.STOPPED).granted
+    graph.until(lambda: "stop" in gripper.told)
+    arm.node._gripper_goal = 0.0
+    for _ in range(20):
+        graph.executor.spin_once(timeout_sec=0.02)
+    assert gripper.told[gripper.told.index("stop") :] == ["stop"]
 
 
 def test_control_states_come_in_the_order_of_ticks_whoever_says_them(graph, arm):

@@ -99,9 +99,9 @@ def test_nothing_is_imagined_until_something_is_asked(graph, imagination, asker,
 
 def test_what_is_imagined_is_dated_by_the_images_it_starts_from(graph, robot, imagination, asker, policy):
     _, heard = imagination
-    robot.image = np.full((128, 128, 3), 7, dtype=np.uint8)
+    robot.image = np.full((128, 128, 3), 70, dtype=np.uint8)
     asker.ask("open the drawer")
-    message = graph.until(lambda: next((m for m in heard if imagination_from(m).features[0, 0] == 7.0), None))
+    message = graph.until(lambda: next((m for m in heard if imagination_from(m).features[0, 0] == 70.0), None))
     assert to_ns(message.header.stamp) in {observation.time_ns for observation in policy.observations}
     assert imagination_from(message).features.shape == (2, 3)
     assert set(policy.observations[-1].images) == {"static", "wrist"}

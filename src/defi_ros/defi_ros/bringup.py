@@ -67,6 +67,7 @@ class Process:
         nice: Wanted niceness. A negative one is for whoever starts the process to apply, where the system permits it; a
             node lowers its own priority itself, which leaves the threads of the middleware alone.
         respawn: Whether it may be started again when it ends: inference may, what moves the arm may not.
+        stops_last: Whether it is stopped only when the others have ended.
         remap_name: Whether the node takes the process' name; for several of one kind.
         namespace: Namespace of its nodes; empty for none.
     """
@@ -77,6 +78,7 @@ class Process:
     environment: Mapping[str, str] = field(default_factory=dict)
     nice: int = 0
     respawn: bool = False
+    stops_last: bool = False
     remap_name: bool = False
     namespace: str = ""
 
@@ -122,9 +124,10 @@ def processes(robot: RobotFile, options: BringupOptions) -> list[Process]:
         raise ConfigError(f"robot {robot.name!r}: got no cameras, expected at least one under `cameras:`")
     bodies = [_sim(robot, options)] if options.sim else _cameras(robot, options)
     inference = [] if (options.policy or robot.policy.path) == NO_POLICY else _inference(robot, options)
-    guards = ("stop_guard_node",) if robot.driver.kind == "forward_velocity" else ()
-    rest = [_process(robot, options, module) for module in (*guards, "arm_bridge_node", "task_node")]
-    return [*inference, *bodies, *rest]
+    guarded = robot.driver.kind == "forward_velocity"
+    guards = [_process(robot, options, "stop_guard_node", stops_last=True)] if guarded else []
+    rest = [_process(robot, options, module) for module in ("arm_bridge_node", "task_node")]
+    return [*inference, *bodies, *guards, *rest]
 
 
 def _inference(robot: RobotFile, options: BringupOptions) -> list[Process]:
@@ -158,6 +161,7 @@ def _process(
     environment: Mapping[str, str] = MappingProxyType({}),
     threads: int = 1,
     respawn: bool = False,
+    stops_last: bool = False,
 ) -> Process:
     """A process with what all have in common; `threads` are those of its numerical libraries."""
     given: dict[str, ParameterValue] = {"robot": options.robot}
@@ -173,6 +177,7 @@ def _process(
         environment=graph_environment() | dict.fromkeys(THREAD_VARIABLES, str(threads)) | dict(environment),
         nice=nice,
         respawn=respawn,
+        stops_last=stops_last,
         remap_name=name is not None,
         namespace=options.namespace,
     )

@@ -17,6 +17,12 @@ from defi_ros import sections
 from defi_ros.settings import Where, build, param, section
 
 PACKAGE = "defi_ros"
+# driver.kind -> the word that its controller's name has, and that of the controller which hears the same type of message.
+_NAMED = {"forward_position": ("position", "velocity"), "forward_velocity": ("velocity", "position")}
+
+
+def _no_interlock() -> sections.Interlock:
+    return sections.Interlock(kind="none")
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class RobotFile:
     policy: sections.PolicySettings = section(sections.PolicySettings, "Which policy runs, and how often.")
     control: sections.Control = section(sections.Control, "The arm bridge's loop and watchdogs.")
     driver: sections.Driver = section(sections.Driver, "The controller that moves the arm.")
-    interlock: sections.Interlock = section(sections.Interlock, "What the robot must say before it may move.")
+    interlock: sections.Interlock = section(_no_interlock, "What the robot must say before it may move.")
     gripper: sections.Gripper = section(sections.Gripper, "The gripper.")
     teleop: sections.Teleop = section(sections.Teleop, "Moving the arm by hand.")
     sim: sections.Sim = section(sections.Sim, "The simulated robot.")
@@ -142,7 +148,7 @@ def parse_robot(text: str, source: str) -> RobotFile:
         return f"{source}, line {lines[path]}" if path else source
 
     robot = build(RobotFile, {} if given is None else given, where)
-    _check_together(robot, where)
+    check_together(robot, where)
     return robot
 
 
@@ -179,9 +185,51 @@ def _check_walls(robot: RobotFile, where: Where) -> None:
             )
 
 
-def _check_together(robot: RobotFile, where: Where) -> None:
-    """Refuses values that are fine alone but contradict each other."""
+def _check_names(robot: RobotFile, where: Where) -> None:
+    names, finger = robot.joints.names, robot.gripper.joint
+    for at, name in enumerate(names):
+        if name in names[:at]:
+            path = ("joints", "names", str(at))
+            raise ConfigError(
+                f"{where(path)}: joints.names: got {name!r} a second time, expected each joint once: {list(names)}"
+            )
+    if robot.gripper.kind != "none" and finger in names:
+        raise ConfigError(
+            f"{where(('gripper', 'joint'))}: gripper.joint: got {finger!r}, which is a joint of the arm, expected one "
+            f"of the gripper, none of {list(names)}"
+        )
+
+
+def _check_topic(robot: RobotFile, where: Where) -> None:
+    kind, topic = robot.driver.kind, robot.driver.topic
+    own, other = _NAMED.get(kind, ("", ""))
+    if own and topic.rfind(other) > topic.rfind(own):  # the controller's name comes last
+        raise ConfigError(
+            f"{where(('driver', 'topic'))}: driver.topic: got {topic!r} with kind {kind!r}, expected the topic of a "
+            f"{own} controller: a {other} controller hears the same messages and takes their numbers for its own. "
+            'Change both; topic "" is the usual one of the kind.'
+        )
+
+
+def _check_deviations(robot: RobotFile, where: Where) -> None:
+    reanchor_rad, most_rad = robot.control.reanchor_rad, robot.control.max_deviation_rad
+    if reanchor_rad > most_rad:
+        raise ConfigError(
+            f"{where(('control', 'reanchor_rad'))}: control: got reanchor_rad {reanchor_rad:g} rad and "
+            f"max_deviation_rad {most_rad:g} rad, expected reanchor_rad <= max_deviation_rad"
+        )
+
+
+def check_together(robot: RobotFile, where: Where) -> None:
+    """Refuses values that are fine alone but contradict each other; `where` says where a value stands, for messages.
+
+    Raises:
+        ConfigError: the first contradiction: both values, and what was expected.
+    """
     _check_walls(robot, where)
+    _check_names(robot, where)
+    _check_topic(robot, where)
+    _check_deviations(robot, where)
     joints = len(robot.joints.names)
     arrays: dict[tuple[str, ...], tuple[float, ...]] = {
         ("joints", name): getattr(robot.joints, name) for name in ("lower", "upper", "velocity", "acceleration", "jerk")

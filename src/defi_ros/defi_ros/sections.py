@@ -8,14 +8,17 @@ from dataclasses import dataclass
 
 from defi_ros.settings import param, section
 
+# No joint turns as far or as fast and no arm reaches as far: such numbers are in degrees, degrees a second and millimetres.
+MOST_RAD, MOST_RAD_S, MOST_M = 13.0, 30.0, 10.0
+
 
 @dataclass(frozen=True)
 class LimitScale:
-    """How much of the arm's documented limits this site lets it use."""
+    """How much of the arm's documented limits this site lets it use. No defaults: nobody shall get all by silence."""
 
-    velocity: float = param(1.0, "Part of the joint velocity limits in use, 0..1.", above=0.0, at_most=1.0)
-    acceleration: float = param(1.0, "Part of the joint acceleration limits in use, 0..1.", above=0.0, at_most=1.0)
-    jerk: float = param(1.0, "Part of the joint jerk limits in use, 0..1.", above=0.0, at_most=1.0)
+    velocity: float = param(doc="Part of the joint velocity limits in use, 0..1.", above=0.0, at_most=1.0)
+    acceleration: float = param(doc="Part of the joint acceleration limits in use, 0..1.", above=0.0, at_most=1.0)
+    jerk: float = param(doc="Part of the joint jerk limits in use, 0..1.", above=0.0, at_most=1.0)
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,12 @@ class Joints:
     """The arm's joints and what they may do, in the order of every joint array."""
 
     names: tuple[str, ...] = param(doc="Joint names as in joint_states and robot_description.")
-    lower: tuple[float, ...] = param(doc="Lowest positions [rad].")
-    upper: tuple[float, ...] = param(doc="Highest positions [rad].")
-    velocity: tuple[float, ...] = param(doc="Largest speeds [rad/s].", above=0.0)
+    lower: tuple[float, ...] = param(doc="Lowest positions [rad].", at_least=-MOST_RAD, at_most=MOST_RAD)
+    upper: tuple[float, ...] = param(doc="Highest positions [rad].", at_least=-MOST_RAD, at_most=MOST_RAD)
+    velocity: tuple[float, ...] = param(doc="Largest speeds [rad/s].", above=0.0, at_most=MOST_RAD_S)
     acceleration: tuple[float, ...] = param(doc="Largest accelerations [rad/s^2].", above=0.0)
     jerk: tuple[float, ...] = param(doc="Largest jerks [rad/s^3].", above=0.0)
-    limit_scale: LimitScale = section(LimitScale, "How much of these limits this site uses.")
+    limit_scale: LimitScale = param(doc="How much of these limits this site uses; begin with a velocity of 0.1.")
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,11 @@ class Plane:
     """A wall in the workspace: a pane, a pillar, a person's seat. The tool centre point stays on the side of its normal."""
 
     normal: tuple[float, ...] = param(doc="Direction x, y, z towards where the tool may be; any length.")
-    distance_m: float = param(doc="How far the wall is from the base along the normal, negative behind it [m].")
+    distance_m: float = param(
+        doc="How far the wall is from the base along the normal, in metres, negative behind it [m].",
+        at_least=-MOST_M,
+        at_most=MOST_M,
+    )
 
 
 @dataclass(frozen=True)
@@ -46,8 +53,8 @@ class WorkspaceBox:
     The values that stand for a robot without its own are ours: half of what Franka gives for its arms, or less.
     """
 
-    lower: tuple[float, ...] = param(doc="Lowest corner x, y, z [m].")
-    upper: tuple[float, ...] = param(doc="Highest corner x, y, z [m].")
+    lower: tuple[float, ...] = param(doc="Lowest corner x, y, z, in metres [m].", at_least=-MOST_M, at_most=MOST_M)
+    upper: tuple[float, ...] = param(doc="Highest corner x, y, z, in metres [m].", at_least=-MOST_M, at_most=MOST_M)
     velocity_m_s: float = param(0.5, "Largest speed of the tool centre point [m/s].", above=0.0, at_most=2.0)
     acceleration_m_s2: float = param(5.0, "Largest acceleration that is asked of it [m/s^2].", above=0.0)
     jerk_m_s3: float = param(500.0, "Largest jerk that is asked of it [m/s^3].", above=0.0)
@@ -114,6 +121,9 @@ class Control:
     chunk_timeout_s: float = param(
         0.3, "POLICY comes to rest when the newest chunk arrived longer ago than this [s].", above=0.0, at_most=10.0
     )
+    policy_patience_s: float = param(
+        30.0, "A policy that has sent nothing for longer must be asked for anew [s].", above=0.0, at_most=3600.0
+    )
     chunk_max_age_s: float = param(
         1.0, "A chunk whose observation is older than this is refused [s].", above=0.0, at_most=10.0
     )
@@ -121,7 +131,10 @@ class Control:
         0.1, "Comes to rest when joint states are older than this [s].", above=0.0, at_most=2.0
     )
     teleop_timeout_s: float = param(
-        0.2, "The deadman counts as released after this silence [s].", above=0.0, at_most=2.0
+        0.2,
+        "HOLD after this silence of the input device; its deadman must then be pressed anew [s].",
+        above=0.0,
+        at_most=2.0,
     )
     lookahead_s: float = param(
         0.0, "Commands lead by the delay of the arm's own controller [s].", at_least=0.0, at_most=0.5
@@ -139,10 +152,13 @@ class Control:
         at_most=20.0,
     )
     reanchor_rad: float = param(
-        0.1, "In HOLD, the reference follows an arm that was moved by more than this [rad].", above=0.0, at_most=1.0
+        0.1,
+        "In HOLD, the reference goes to where an arm stands that was moved by more than this [rad].",
+        above=0.0,
+        at_most=0.7,
     )
     max_deviation_rad: float = param(
-        0.35, "A reference this far from the measured joints is held back [rad].", above=0.0, at_most=2.0
+        0.35, "A reference this far from the measured joints is held back [rad].", above=0.0, at_most=0.7
     )
     posture_gain_hz: float = param(
         1.0, "How fast free motion leans to the home posture [1/s].", at_least=0.0, at_most=20.0
@@ -199,7 +215,7 @@ class Driver:
 class Interlock:
     """What the robot itself must say before anything may move, and how it is brought back after it has stopped."""
 
-    kind: str = param("none", "Whose states are heard.", choices=("none", "franka", "ur"))
+    kind: str = param(doc="Whose states are heard.", choices=("none", "franka", "ur"))
     silence_s: float = param(0.5, "franka: its state counts as gone after this silence [s].", above=0.0, at_most=10.0)
     state_topic: str = param(
         "franka_robot_state_broadcaster/robot_state", "franka: topic of franka_msgs/FrankaRobotState."

@@ -77,9 +77,9 @@ def param(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def section(section_type: type, doc: str) -> Any:
-    """Declares a nested settings dataclass whose own defaults apply when a file does not give it."""
-    return dataclasses.field(default_factory=section_type, metadata={"doc": doc, "bounds": Bounds()})
+def section(make: Callable[[], Any], doc: str) -> Any:
+    """Declares a nested settings dataclass; what `make` gives, most often its own defaults, stands for one left out."""
+    return dataclasses.field(default_factory=make, metadata={"doc": doc, "bounds": Bounds()})
 
 
 def doc_of(field: Field) -> str:

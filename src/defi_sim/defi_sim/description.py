@@ -5,6 +5,7 @@ Knows files only; what MuJoCo makes of them is in `defi_sim.arm`.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -16,6 +17,16 @@ URDF_SUFFIX = "robots/panda_description/urdf/panda.urdf"
 ARM_JOINTS = tuple(f"panda_joint{number}" for number in range(1, 8))
 FINGER_JOINTS = ("panda_finger_joint1", "panda_finger_joint2")
 TIP_FRAME = "panda_hand_tcp"
+# Lower, upper [rad] and velocity [rad/s] of the joints of an FR3: franka_description, robots/fr3/joint_limits.yaml.
+FR3_LIMITS = (
+    (-2.7437, 2.7437, 2.62),
+    (-1.7837, 1.7837, 2.62),
+    (-2.9007, 2.9007, 2.62),
+    (-3.0421, -0.1518, 2.62),
+    (-2.8065, 2.8065, 5.26),
+    (0.5445, 4.5169, 4.18),
+    (-3.0159, 3.0159, 5.26),
+)
 
 
 @cache
@@ -45,6 +56,18 @@ def panda_directory() -> Path:
 def robot_description() -> str:
     """The URDF of the Franka Panda with its hand: joints panda_joint1..7, tool centre point `panda_hand_tcp`."""
     return (panda_directory() / "urdf" / "panda.urdf").read_text(encoding="utf-8")
+
+
+def fr3_description() -> str:
+    """The URDF of an FR3, as far as a bridge needs it: the Panda's geometry, which it shares, with limits of its own."""
+    text = (panda_directory() / "urdf" / "panda.urdf").read_text(encoding="utf-8").replace("panda_", "fr3_")
+    for number, (lower, upper, velocity) in enumerate(FR3_LIMITS, start=1):
+        limit = (
+            rf'(<joint name="fr3_joint{number}".*?<limit effort="[\d.]+") lower="[^"]*" upper="[^"]*" velocity="[^"]*"'
+        )
+        given = rf'\1 lower="{lower}" upper="{upper}" velocity="{velocity}"'
+        text = re.sub(limit, given, text, count=1, flags=re.DOTALL)
+    return text
 
 
 def collision_mesh(name: str) -> Path:

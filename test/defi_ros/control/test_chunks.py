@@ -48,6 +48,19 @@ def test_nothing_is_due_after_the_end(schedule, joint_chunk):
     assert schedule.target_at(chunk.end_ns + 1) is None
 
 
+def test_a_chunk_stamped_a_little_ahead_is_followed_without_a_pause(schedule, spec, joint_chunk):
+    """The clock of a camera's computer that was 60 ms ahead once made every chunk wait: the arm stopped and went on."""
+    moves = lambda s: spec.home + 0.4 * s  # noqa: E731
+    schedule.accept(joint_chunk(START_NS, moves), START_NS)
+    rows = []
+    for tick in range(200):
+        now_ns = START_NS + tick * 5_000_000
+        if tick % 40 == 39:
+            assert schedule.accept(joint_chunk(now_ns + 60_000_000, moves), now_ns) is None
+        rows.append(row_at(schedule, tick * 0.005))
+    np.testing.assert_allclose(np.diff(rows, axis=0) / 0.005, 0.4, atol=0.05)
+
+
 def test_cleared_is_empty(schedule, joint_chunk):
     schedule.accept(joint_chunk(START_NS), START_NS)
     schedule.clear()

@@ -91,9 +91,22 @@ def test_a_ur_is_brought_back_in_the_documented_order(state, program, steps):
 
 def test_a_ur_is_never_brought_back_past_a_person():
     for safety in UrSafety:
-        if safety in (UrSafety.NORMAL, UrSafety.REDUCED, UrSafety.PROTECTIVE_STOP, UrSafety.UNDEFINED_SAFETY_MODE):
+        if safety in (UrSafety.NORMAL, UrSafety.REDUCED, UrSafety.PROTECTIVE_STOP):
             continue
         with pytest.raises(RecoveryError, match=f"got safety mode {safety.name}"):
             ur_recovery(False, UrMode.RUNNING, safety, "resend")
     with pytest.raises(RecoveryError, match=r"got safety mode nothing, .* start the UR driver"):
         ur_recovery(None, None, None, "resend")
+    with pytest.raises(RecoveryError, match=r"got safety mode 77, .* unknown safety mode; look at the teach pendant"):
+        ur_recovery(False, UrMode.RUNNING, 77, "resend")
+
+
+def test_a_ur_whose_safety_mode_is_undefined_waits_for_a_person():
+    with pytest.raises(RecoveryError, match=r"got safety mode UNDEFINED_SAFETY_MODE, .* look at the teach pendant"):
+        ur_recovery(False, UrMode.POWER_OFF, UrSafety.UNDEFINED_SAFETY_MODE, "resend")
+
+
+@pytest.mark.parametrize("mode", [7, 9, 255, -1])
+def test_a_franka_in_a_mode_that_nobody_knows_is_not_recovered(mode):
+    with pytest.raises(RecoveryError, match=rf"got a robot in robot_mode {mode}, .*; unknown mode"):
+        check_franka_recovers(mode)

@@ -1,9 +1,10 @@
 import dataclasses
 
+import numpy as np
 import pytest
 
 from defi_models.contract import PolicySpec, PreflightError
-from defi_ros.control.preflight import check_policy_fits_robot
+from defi_ros.control.preflight import check_policy_fits_robot, check_robot_fits_description
 
 
 @pytest.fixture
@@ -75,3 +76,103 @@ def test_models_of_other_shapes_fit_too(policy, spec, changes):
     if "joints" in changes:
         changes = changes | {"joints": len(spec.joint_names)}
     check_policy_fits_robot(dataclasses.replace(policy, **changes), spec, replan_s=0.2)
+
+
+# Robot file and robot description ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stated(spec):
+    """What a description says that agrees with the robot file, and where its tool is at home."""
+    return {
+        "lower": spec.limits.lower.copy(),
+        "upper": spec.limits.upper.copy(),
+        "velocity": spec.limits.velocity.copy(),
+        "tip_at_home": np.array([0.307, 0.0, 0.487]),
+    }
+
+
+def with_limits(spec, **rows):
+    return dataclasses.replace(spec, limits=dataclasses.replace(spec.limits, **rows))
+
+
+def test_a_file_that_says_what_the_description_says_fits(spec, stated):
+    check_robot_fits_description(spec, **stated)
+
+
+def test_a_file_may_ask_for_less_and_round(spec, stated):
+    limits = spec.limits
+    less = with_limits(spec, lower=limits.lower + 0.01, upper=limits.upper - 0.01, velocity=0.1 * limits.velocity)
+    check_robot_fits_description(less, **stated)
+    rounded = with_limits(spec, lower=limits.lower - 0.005, upper=limits.upper + 0.005, velocity=1.04 * limits.velocity)
+    check_robot_fits_description(rounded, **stated)
+
+
+@pytest.mark.parametrize("side", ["lower", "upper"])
+def test_a_range_beyond_that_of_the_description_is_refused_on_either_side(spec, stated, side):
+    stated[side][3] += 0.1 if side == "lower" else -0.1
+    with pytest.raises(
+        PreflightError,
+        match=r"robot file 'franka' does not fit .* in rad, rad/s and m:\n  - joints.lower, joints.upper of panda_joint4: "
+        r"got -3.0718..-0.0698 rad, expected within -\d",
+    ):
+        check_robot_fits_description(spec, **stated)
+
+
+def test_ranges_in_degrees_and_speeds_in_degrees_a_second_are_named_joint_by_joint(spec, stated):
+    limits, degrees = spec.limits, 180.0 / np.pi
+    wrong = with_limits(
+        spec, lower=limits.lower * degrees, upper=limits.upper * degrees, velocity=limits.velocity * degrees
+    )
+    with pytest.raises(PreflightError) as raised:
+        check_robot_fits_description(wrong, **stated)
+    text = str(raised.value)
+    assert text.count("joints.lower, joints.upper of") == 7 and text.count("joints.velocity of") == 7
+    assert "panda_joint1: got -166.003..166.003 rad, expected within -2.8973..2.8973 rad" in text
+
+
+def test_a_speed_of_more_than_a_twentieth_above_the_description_s_is_refused(spec, stated):
+    fast = with_limits(spec, velocity=1.06 * spec.limits.velocity)
+    with pytest.raises(
+        PreflightError, match=r"joints.velocity of panda_joint1: got 1.6\d+ rad/s in use, expected at most"
+    ):
+        check_robot_fits_description(fast, **stated)
+
+
+@pytest.mark.parametrize("nothing", [0.0, np.inf, np.nan])
+def test_what_a_description_does_not_state_binds_nobody(spec, stated, nothing):
+    silent = stated | {
+        "lower": np.full(7, -nothing),
+        "upper": np.full(7, nothing),
+        "velocity": np.full(7, nothing),
+    }
+    check_robot_fits_description(spec, **silent)
+
+
+def test_of_a_range_with_one_end_that_end_binds(spec, stated):
+    stated["upper"][:] = np.inf
+    check_robot_fits_description(spec, **stated)
+    stated["lower"][0] = -1.0
+    with pytest.raises(PreflightError, match=r"panda_joint1: got -2.8973..2.8973 rad, expected within -1..inf rad"):
+        check_robot_fits_description(spec, **stated)
+
+
+def test_a_home_outside_the_workspace_is_refused_with_both_places(spec, stated):
+    box = dataclasses.replace(spec.workspace, lower=[0.2, -0.5, 2.0], upper=[0.8, 0.5, 3.0])
+    with pytest.raises(
+        PreflightError,
+        match=r"home: got panda_hand_tcp at \(0.307, 0, 0.487\) m, expected inside the workspace "
+        r"\(0.2, -0.5, 2\)..\(0.8, 0.5, 3\) m, which is 1.513 m away; correct home, workspace or tip_frame",
+    ):
+        check_robot_fits_description(dataclasses.replace(spec, workspace=box), **stated)
+
+
+def test_a_home_behind_a_wall_of_the_workspace_is_refused(spec, stated):
+    walled = dataclasses.replace(spec.workspace, planes=np.array([[0.0, 1.0, 0.0, 0.1]]))
+    with pytest.raises(PreflightError, match=r"home: .* m and 1 planes, which is 0.100 m away"):
+        check_robot_fits_description(dataclasses.replace(spec, workspace=walled), **stated)
+
+
+def test_a_home_that_nobody_can_say_is_not_inside(spec, stated):
+    with pytest.raises(PreflightError, match="home: got panda_hand_tcp at"):
+        check_robot_fits_description(spec, **(stated | {"tip_at_home": np.full(3, np.nan)}))

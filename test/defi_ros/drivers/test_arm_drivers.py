@@ -266,6 +266,18 @@ class JointTrajectoryContract(ArmDriverContract):
         times = [to_ns(point.time_from_start) for point in points]
         assert times == sorted(times) and times[0] > 0
 
+    def test_the_stop_at_its_end_keeps_the_acceleration_limits(self, wire):
+        """Within 0.1 s it once broke off at 30 rad/s^2 where the site had raised the speed."""
+        driver = self.start(wire)
+        velocity = 0.9 * SPEC.limits.velocity
+        driver.send(SPEC.home, velocity, SPEC.home, START_NS)
+        wire.until(lambda: wire.heard)
+        before, rest = wire.heard[-1].points[-2:]
+        takes_s = (to_ns(rest.time_from_start) - to_ns(before.time_from_start)) / NS_PER_S
+        assert (np.array(before.velocities) / takes_s <= SPEC.limits.acceleration + 1e-6).all()
+        way = np.array(rest.positions) - np.array(before.positions)
+        np.testing.assert_allclose(way, np.array(before.velocities) * takes_s / 2, atol=1e-6)
+
 
 class TestJointTrajectory(JointTrajectoryContract):
     settings = Driver(kind="joint_trajectory")
@@ -412,6 +424,24 @@ class TestForwardVelocity(GuardedDriverContract):
         wire.until(lambda: wire.heard)
         assert not np.array(wire.heard[-1].data).any()
 
+    def test_an_arm_that_is_not_known_or_does_not_follow_is_not_led_anywhere(self, wire):
+        """Joint states that had stopped were made up for again and again: the arm turned until it hit something."""
+        driver = self.start(wire)
+        driver.send(SPEC.home, np.full(7, 0.1), None, START_NS)
+        driver.send(SPEC.home, REST, None, START_NS)
+        driver.send(SPEC.home + 0.3, REST, SPEC.home, START_NS)
+        wire.until(lambda: len(wire.heard) == 3)
+        np.testing.assert_allclose([message.data[0] for message in wire.heard], [0.1, 0.0, 0.0])
+
+    def test_a_lag_is_made_up_for_no_faster_than_the_joints_accelerate(self, wire):
+        driver = self.start(wire)
+        for tick in range(1, 41):
+            driver.send(SPEC.home + 0.3, np.full(7, 0.1), SPEC.home, START_NS + tick * 5_000_000)
+        wire.until(lambda: len(wire.heard) == 40)
+        sent = np.array([message.data for message in wire.heard])
+        assert (np.diff(sent, axis=0) <= SPEC.limits.acceleration * 0.005 + 1e-9).all()
+        np.testing.assert_allclose(sent[-1], 0.1 + 0.15 * driver._correction_hz, atol=1e-9)
+
 
 class Servo:
     """A played MoveIt Servo: its services, and a status on request."""
@@ -517,6 +547,14 @@ class TestServoTwist(ServoContract):
         wire.until(lambda: wire.heard)
         linear = wire.heard[-1].twist.linear
         np.testing.assert_allclose([linear.x, linear.y, linear.z], [0.3, -0.1, 0.0], atol=1e-12)
+
+    def test_an_arm_that_is_not_known_or_does_not_follow_is_not_led_anywhere(self, wire):
+        driver = self.start(wire)
+        driver.send(SPEC.home, np.array([0.3, 0, 0, 0, 0, 0, -0.1]), None, START_NS)
+        driver.send(SPEC.home, REST, None, START_NS)
+        driver.send(SPEC.home + 0.3, REST, SPEC.home, START_NS)
+        wire.until(lambda: len(wire.heard) == 3)
+        np.testing.assert_allclose([message.twist.linear.x for message in wire.heard], [0.3, 0.0, 0.0], atol=1e-12)
 
 
 def set_points(controller, now_ns):

@@ -205,6 +205,57 @@ def test_a_black_image_is_withheld():
     assert reason is not None and "is black" in reason
 
 
+def capped(seed, sigma, black_level=2.0, size=(480, 640)):
+    """What a sensor with noise sees behind a lens cap [of 255]."""
+    values = np.random.default_rng(seed).normal(black_level, sigma, (*size, 3))
+    return values.clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("size", [(480, 640), (HEIGHT, WIDTH), (720, 1280)])
+@pytest.mark.parametrize(("black_level", "sigma"), [(2, 1), (2, 2), (2, 4), (2, 8), (10, 4), (16, 2)])
+def test_a_lens_cap_is_found_behind_the_noise_of_the_sensor(black_level, sigma, size):
+    """It was once found by its brightest pixel: noise alone made one, and the policy drove on without eyes."""
+    watch = CameraWatch("wrist", size[1], size[0])
+    for number in range(5):
+        reason = watch.judge(capped(number, sigma, black_level, size), number * 33_000_000)
+        assert reason is not None and "camera 'wrist': is black (99 % of it below " in reason
+
+
+@pytest.mark.parametrize("size", [(480, 640), (HEIGHT, WIDTH), (720, 1280)])
+def test_a_black_image_with_stuck_pixels_is_black(size):
+    image = capped(0, 1.0, size=size)
+    image[7, 7] = image[14, 21] = image[14, 22] = 255
+    reason = CameraWatch("wrist", size[1], size[0]).judge(image, 0)
+    assert reason is not None and "is black" in reason
+
+
+@pytest.mark.parametrize("size", [(480, 640), (HEIGHT, WIDTH), (720, 1280)])
+@pytest.mark.parametrize("sigma", [0.0, 1.0, 4.0])
+def test_a_dim_scene_in_which_something_is_seen_passes(size, sigma):
+    """A table of 5 to 9 of 255, darker away from the lamp, and a block of 14 on it that covers a fiftieth."""
+    rows, columns = size
+    scene = np.repeat(np.linspace(5.0, 9.0, columns)[None, :, None], rows, axis=0).repeat(3, axis=2)
+    scene[rows // 2 : rows // 2 + rows // 7, columns // 3 : columns // 3 + columns // 7] = 14.0
+    watch, rng = CameraWatch("wrist", columns, rows), np.random.default_rng(0)
+    for number in range(5):
+        image = (scene + rng.normal(0.0, sigma, scene.shape)).clip(0, 255).astype(np.uint8)
+        assert watch.judge(image, number * 33_000_000) is None
+
+
+def test_a_lamp_in_a_hundredth_of_the_image_is_something_to_see():
+    image = np.zeros((480, 640, 3), dtype=np.uint8)
+    image[200:260, 300:360] = 200
+    assert CameraWatch("wrist", 640, 480).judge(image, 0) is None
+
+
+def test_a_dim_image_without_anything_in_it_is_withheld_with_what_was_found():
+    reason = CameraWatch("wrist", WIDTH, HEIGHT).judge(np.full((HEIGHT, WIDTH, 3), 16, dtype=np.uint8), 0)
+    assert reason == (
+        "camera 'wrist': is black (99 % of it below 24 of 255, and its parts differ by 0.0, as noise does); "
+        "its frames are withheld"
+    )
+
+
 def test_a_frozen_camera_is_withheld_after_a_second_and_used_again_once_it_moves():
     watch = CameraWatch("wrist", WIDTH, HEIGHT)
     reasons = [watch.judge(noise(0), number * 100_000_000) for number in range(13)]
@@ -262,7 +313,8 @@ def test_a_scene_that_is_set_up_anew_at_once_and_then_stands_still_is_not_frozen
 
 
 def test_one_pixel_that_changes_anywhere_shows_that_a_camera_lives():
-    watch, still = CameraWatch("static", WIDTH, HEIGHT, noisy=False), noise(0)
+    watch = CameraWatch("static", 640, 480, noisy=False)
+    still = np.random.default_rng(0).integers(0, 255, (480, 640, 3), dtype=np.uint8)
     for tick in range(30):
         image = still.copy()
         image[1, 2, 0] = tick  # not one of the pixels of the sample

@@ -52,10 +52,14 @@ class OwningNode(LifecycleNode):
         self._owned.append(lambda: self.destroy_subscription(subscription))
         return subscription
 
-    def keep_alive(self, name: str) -> None:
-        """Lets others see by `watch` on `<name>/alive` that this process lives; nothing is ever sent there."""
+    def keep_alive(self, name: str) -> Callable[[], object]:
+        """Lets others see by `watch` on `<name>/alive` that this process lives, until what is returned is called.
+
+        Nothing is ever sent there.
+        """
         publisher = Node.create_publisher(self, Empty, f"{name}/alive", qos.ALIVE)
         self._owned.append(lambda: self.destroy_publisher(publisher))
+        return lambda: self.destroy_publisher(publisher)
 
     def watch(self, topic: str, changed: Callable[[bool], None]) -> None:
         """Calls `changed(False)` when the process that keeps a topic of profile `ALIVE` has died, `changed(True)` when alive."""

@@ -51,6 +51,7 @@ class Pacer:
 
     Attributes:
         lateness: Of every tick; a skipped one counts with how late the loop was for it.
+        missed: Ticks that were skipped right before the one under way.
     """
 
     def __init__(self, rate_hz: float) -> None:
@@ -58,6 +59,7 @@ class Pacer:
         self.period_ns = round(NS_PER_S / rate_hz)
         self.lateness = Lateness()
         self._due_ns: int | None = None
+        self.missed = 0
 
     @property
     def late_ns(self) -> int:
@@ -66,7 +68,7 @@ class Pacer:
 
     def wait(self, stop: threading.Event) -> bool:
         """Returns True at the next tick's time, False when `stop` is set."""
-        now_ns = time.monotonic_ns()
+        now_ns, self.missed = time.monotonic_ns(), 0
         if self._due_ns is None:
             self._due_ns = now_ns + self.period_ns
         else:
@@ -74,6 +76,7 @@ class Pacer:
             while self._due_ns + self.period_ns <= now_ns:
                 self.lateness.add(now_ns - self._due_ns)
                 self._due_ns += self.period_ns
+                self.missed += 1
         sleep_ns = self._due_ns - now_ns - SPIN_NS
         if sleep_ns > 0:
             time.sleep(sleep_ns / NS_PER_S)

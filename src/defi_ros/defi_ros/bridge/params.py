@@ -14,7 +14,7 @@ from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 
 from defi_models.contract import ConfigError
-from defi_ros.robot import RobotFile, load_robot
+from defi_ros.robot import RobotFile, check_together, load_robot
 from defi_ros.settings import doc_of, with_values
 
 _SCALARS = (bool, int, float, str)
@@ -64,6 +64,7 @@ def robot_of(node: Node, sections: tuple[str, ...] = ()) -> RobotFile:
         if "." in key and not key.startswith(_FOREIGN)
     }
     robot = with_values(robot, overrides, f"parameters of {node.get_name()}")
+    check_together(robot, lambda _: f"parameters of {node.get_name()}")
     for key, value, doc in values_of(robot):
         if (key in overrides or key.partition(".")[0] in sections) and not node.has_parameter(key):
             shown = list(value) if isinstance(value, tuple) else value

@@ -12,15 +12,19 @@ from defi_ros.control.gripper import GripperSwitch
 from defi_ros.control.kinematics import Kinematics
 from defi_ros.control.measured import MeasuredJoints
 from defi_ros.control.monitor import LimitMonitor
+from defi_ros.control.motion import brake_of
 from defi_ros.control.policy import PolicyTarget
 from defi_ros.control.safety import SafeCommand, SafetyFilter, Verdict
+from defi_ros.control.standing import Place, StandingArm
 from defi_ros.control.teleop import TeleopInput, TeleopTarget
 from defi_ros.sections import Control, Gripper
 
-# At rest for this long, what the arm's own controller still lags behind has died away.
-SETTLED_NS = NS_PER_S // 10
 # A tick that comes this much of a period after the last one is a burst; it repeats the last command.
 EARLIEST_TICK = 0.5
+# After a pause of the loop this long the arm's own controller has brought it to rest, wherever that is.
+PAUSE_S = 0.1
+# Joint states that stay away this long have their driver restarted: people look before the arm goes on.
+BLIND_S = 5.0
 # Noise of measured joints; a stopped robot that moved by less is commanded where it was [rad].
 STOPPED_SLACK_RAD = 0.002
 ROBOT = "robot"  # as a source of faults: the robot itself
@@ -46,18 +50,27 @@ class ArmCore:
         self.monitor = LimitMonitor(spec, control.rate_hz)
         self._joints = MeasuredJoints(spec, control.state_timeout_s)
         self._reference = np.array(spec.home)
-        self._resting_since_ns: int | None = None
+        self._standing = StandingArm(spec, control.reanchor_rad)
         self._started_chunk_ns = 0
         self._tick_ns: int | None = None
         self._command: ArmCommand | None = None
         self._follows_nobody = False
         # Ticks until now, and the last one in which a person was followed.
         self._ticks, self._teleop_tick = 0, -1
+        self._blind = False  # whether joint states were away in the last tick
 
     @property
     def limit_violations(self) -> int:
         """Commands found outside the limits of the robot file; must stay 0."""
         return self.monitor.violations
+
+    @property
+    def longest_stop_s(self) -> float:
+        """How long braking from the fastest motion within the limits takes [s]."""
+        limits = self._spec.limits
+        rows = zip(*(getattr(limits, name).tolist() for name in ("velocity", "acceleration", "jerk")), strict=True)
+        brakes = [brake_of(0.0, velocity, 0.0, top, jerk) for velocity, top, jerk in rows]
+        return max(brake.first_s + brake.held_s + brake.last_s for brake in brakes)
 
     @property
     def stale_refusals(self) -> int:
@@ -71,7 +84,7 @@ class ArmCore:
         refused, jump = self._joints.hear(stamp_ns, positions, now_ns)
         if refused is not None:
             return refused
-        if jump is not None and self.authority.mode in (Mode.POLICY, Mode.TELEOP):
+        if jump is not None and self.authority.mode != Mode.STOPPED and self._command is not None:
             self._stop_once(jump, now_ns)
         if gripper is not None:
             self._gripper.measured(gripper)
@@ -86,7 +99,7 @@ class ArmCore:
         """Puts a policy's chunk into execution. Returns None, or the reason it was refused."""
         unwanted = self.authority.try_observation(chunk.start_ns)
         if unwanted is None and self._command is None:
-            unwanted = "no joint state yet, expected one before anything moves"
+            unwanted = self._why_idle()
         leads = self.authority.mode == Mode.POLICY
         refused = self._policy.accept(chunk, now_ns, self._filter.state, unwanted, leads=leads)
         return None if refused is None else f"chunk refused: {refused}"
@@ -107,6 +120,12 @@ class ArmCore:
 
     def on_teleop(self, command: TeleopInput, now_ns: int) -> str | None:
         """Follows a person's input device while its deadman is held. Returns None, or why it was refused or changed."""
+        age_s = (now_ns - command.stamp_ns) / NS_PER_S if command.stamp_ns else 0.0
+        if command.deadman and abs(age_s) > self._control.teleop_timeout_s:
+            return (
+                f"teleop: got a command of {command.source} that is {age_s:.2f} s old, limit "
+                f"{self._control.teleop_timeout_s:g} s; do the clocks agree?"
+            )
         before = self.authority.mode
         refused = self.authority.teleop(command.source, now_ns, deadman=command.deadman)
         if refused is None and self.authority.mode == Mode.TELEOP:
@@ -146,36 +165,41 @@ class ArmCore:
     def request(self, mode: Mode, source: str, now_ns: int, *, reset: bool = False) -> str | None:
         """Hands the arm to `mode` on behalf of `source`. Returns None when granted, else the reason it was refused."""
         if mode == Mode.POLICY and self._command is None:
-            return "POLICY refused: no joint state yet, expected one before anything moves"
+            return f"POLICY refused: {self._why_idle()}"
         refused = self.authority.request(mode, source, now_ns, reset=reset)
         if refused is None:
             self._policy.schedule.clear()
             self._gripper.forget()
         return refused
 
-    def tick(self, now_ns: int, late_ns: int = 0) -> ArmCommand:
+    def tick(self, now_ns: int, late_ns: int = 0, missed: int = 0) -> ArmCommand:
         """The command for now. Called once a period; a burst or a clock set back repeats the last command.
 
         Args:
             now_ns: The time now [ns].
             late_ns: How long ago this tick was due [ns]. Targets are those due then: commands take effect a period apart,
                 and a target that is looked up late would be followed with a jerk.
+            missed: Ticks that were left out right before this one.
         """
         if self._joints.positions is None:
             return self._nothing("no joint state yet")
+        due_ns, why = now_ns - late_ns, ""
+        if self._command is not None:
+            if self._tick_ns is not None and due_ns - self._tick_ns < EARLIEST_TICK * self._period_ns:
+                self._note_clock(self._tick_ns, due_ns)
+                self._tick_ns = min(self._tick_ns, due_ns)
+                return self._command.again(self._joints.positions)
+            why = self._follow_other_hands(now_ns, missed)
         if self._command is None:
             if (outside := self._joints.out_of_range()) is not None:
+                self.authority.hold(outside, now_ns)
                 return self._nothing(outside)
             self._anchor_to_measured()
-        elif self._tick_ns is not None and now_ns - self._tick_ns < EARLIEST_TICK * self._period_ns:
-            self._note_clock(self._tick_ns, now_ns)
-            self._tick_ns = min(self._tick_ns, now_ns)
-            return self._command.again(self._joints.positions)
-        self._tick_ns = now_ns
+        self._tick_ns = due_ns
         if (stuck := self._gripper.why_stuck(now_ns)) is not None:
             self.on_gripper_trouble(stuck, now_ns)
         self._ticks += 1
-        target, wanted_gripper, why = self._target(now_ns, late_ns)
+        target, wanted_gripper, why = self._target(now_ns, late_ns, why)
         if target is None:
             command = self._filter.rest(why, Verdict.HELD if why else Verdict.PASSED)
             self._reference = command.positions
@@ -192,6 +216,11 @@ class ArmCore:
         self._command = self._say(command, wanted_gripper, now_ns)
         return self._command
 
+    def _why_idle(self) -> str:
+        """Why nothing is commanded."""
+        outside = None if self._joints.positions is None else self._joints.out_of_range()
+        return outside or "no joint state yet, expected one before anything moves"
+
     def _note_clock(self, before_ns: int, now_ns: int) -> None:
         """A clock that was set back ends what was dated by it: nothing would be found silent until it has caught up."""
         back_s = (before_ns - now_ns) / NS_PER_S
@@ -200,20 +229,25 @@ class ArmCore:
             self._policy.schedule.clear()
         self._joints.heard_ns = min(self._joints.heard_ns, now_ns)
 
-    def _target(self, now_ns: int, late_ns: int) -> tuple[FloatArray | None, float | None, str]:
+    def _target(self, now_ns: int, late_ns: int, moved: str) -> tuple[FloatArray | None, float | None, str]:
         """The joints due now, shape (joints,) [rad], the wanted opening, and why there is no target or a changed one."""
         silent_s = self._joints.silent_s(now_ns)
         mode = self.authority.mode
         if silent_s > self._control.state_timeout_s:
-            return None, None, f"no joint state for {silent_s:.2f} s, limit {self._control.state_timeout_s:g} s"
+            self._blind = True
+            why = f"no joint state for {silent_s:.2f} s, limit {self._control.state_timeout_s:g} s"
+            if silent_s > BLIND_S:
+                self.authority.hold(why, now_ns)
+            return None, None, why
+        self._blind = False
         if mode == Mode.STOPPED:
-            self._stay_with_stopped_robot()
+            self._gripper.forget()  # its driver has been told to stop
             return None, None, f"STOPPED: {self.authority.reason}"
         if mode == Mode.TELEOP:
             silent_s = self._teleop.silent_s(now_ns)
             if silent_s > self._control.teleop_timeout_s:
-                why = f"no input from {self.authority.source} for {silent_s:.2f} s: taken as a released deadman"
-                self.authority.teleop(self.authority.source, now_ns, deadman=False, why=why)
+                why = f"no input from {self.authority.source} for {silent_s:.2f} s: its deadman must be pressed anew"
+                self.authority.hold(why, now_ns)
                 return None, None, why
             if self._teleop_tick != self._ticks - 1:  # the arm rested meanwhile, for want of joint states
                 self._begin_teleop()
@@ -221,31 +255,46 @@ class ArmCore:
             target, why = self._teleop.step(self._reference)
             return target, self._teleop.gripper, why
         if mode == Mode.POLICY:
-            if self._policy.is_silent(now_ns):
-                self._reanchored(now_ns)
+            silent_s = self._policy.silent_s(now_ns, self.authority.since_ns)
+            if silent_s > self._control.policy_patience_s:
+                self.authority.hold(f"no action chunk for {silent_s:.0f} s: ask for the policy anew", now_ns)
+                self._policy.schedule.clear()
+                return None, None, self.authority.reason
             return self._policy.step(self._filter.state, self._reference, now_ns, late_ns, self._ticks)
-        return None, None, self._reanchored(now_ns)
+        return None, None, moved
 
-    def _stay_with_stopped_robot(self) -> None:
-        if not self._follows_nobody or self._resting_since_ns is None or self._joints.positions is None:
-            return
-        if np.abs(self._joints.positions - self._filter.state.p).max() > STOPPED_SLACK_RAD:
-            self._anchor_to_measured()
+    def _follow_other_hands(self, now_ns: int, missed: int) -> str:
+        """Goes on from where the arm is, where it was moved while nothing was asked of it; "" or what is to be said of that.
 
-    def _reanchored(self, now_ns: int) -> str:
-        """While the arm should stand still but was moved by other means, goes on from where it is now."""
-        if (
-            self._joints.positions is None
-            or self._resting_since_ns is None
-            or now_ns - self._resting_since_ns < SETTLED_NS
-        ):
+        Outside the robot file's ranges it is not commanded any more until somebody has moved it back.
+        """
+        joints, state = self._joints, self._filter.state
+        assert joints.positions is not None
+        if joints.silent_s(now_ns) > self._control.state_timeout_s:
             return ""
-        away = np.abs(self._joints.positions - self._filter.state.p)
-        worst = int(np.argmax(away))
-        if away[worst] <= self._control.reanchor_rad:
+        paused = missed * self._period_ns >= PAUSE_S * NS_PER_S and bool(state.v.any())
+        back = self._blind and self._standing.rests
+        if paused or back:
+            if np.abs(joints.positions - state.p).max() > STOPPED_SLACK_RAD:
+                self._let_go()
             return ""
-        self._anchor_to_measured()
-        return f"{self._spec.joint_names[worst]} was moved by {away[worst]:.2f} rad by other means: holding where it is"
+        mode = self.authority.mode
+        if mode == Mode.STOPPED:
+            away = np.abs(joints.positions - state.p).max()
+            if self._follows_nobody and self._standing.rests and away > STOPPED_SLACK_RAD:
+                self._let_go()
+        elif mode == Mode.HOLD or (mode == Mode.POLICY and self._policy.is_silent(now_ns)):
+            place, why = self._standing.look(joints, state.p, now_ns)
+            if place == Place.NEW:
+                self._let_go()
+            elif place == Place.LOST:
+                self._stop_once(why, now_ns)
+            return why
+        return ""
+
+    def _let_go(self) -> None:
+        """What was commanded counts no more; the next command is where the arm is."""
+        self._command = None
 
     def _anchor_to_measured(self) -> None:
         assert self._joints.positions is not None
@@ -258,10 +307,7 @@ class ArmCore:
         pose = self._kinematics.forward(command.positions)
         self.monitor.check(command.positions, pose[:3])
         at_rest = bool(np.abs(command.velocities).max() <= self._control.at_rest_rad_s)
-        if not at_rest:
-            self._resting_since_ns = None
-        elif self._resting_since_ns is None or self._resting_since_ns > now_ns:
-            self._resting_since_ns = now_ns
+        self._standing.note(at_rest=at_rest, now_ns=now_ns)
         moving = wanted_gripper is not None and command.verdict != Verdict.HELD
         goal = self._gripper.step(wanted_gripper, now_ns) if moving and wanted_gripper is not None else None
         chunk = self._policy.schedule.chunk
@@ -285,6 +331,7 @@ class ArmCore:
             chunk_started=started,
             at_rest=at_rest,
             measured=self._joints.positions,
+            trusted=not self._blind and self.authority.mode != Mode.STOPPED,
         )
 
     def _nothing(self, reason: str) -> ArmCommand:

@@ -167,10 +167,13 @@ class ChunkSchedule:
         return None
 
     def target_at(self, now_ns: int) -> Target | None:
-        """The target due at `now_ns` plus lookahead, or None when no chunk covers it."""
+        """The target due at `now_ns` plus lookahead, or None when the newest chunk is over.
+
+        One whose stamp lies a little ahead, by another computer's clock, is followed from before its first target on.
+        """
         current = self._current
         due_ns = now_ns + self._lookahead_ns
-        if current is None or not current.chunk.start_ns <= due_ns <= current.chunk.end_ns:
+        if current is None or due_ns > current.chunk.end_ns:
             return None
         space = current.chunk.space
         self._forget_faded(due_ns)

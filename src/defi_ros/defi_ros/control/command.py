@@ -28,6 +28,7 @@ class ArmCommand:
         chunk_started: Whether this is the first command computed from that chunk.
         at_rest: Whether the commanded joints stand still.
         measured: Newest measured joints, shape (joints,) [rad]; None before the first.
+        trusted: Whether the arm is there now and may be led from there to `positions`: neither silent nor STOPPED.
     """
 
     positions: FloatArray | None
@@ -44,6 +45,7 @@ class ArmCommand:
     chunk_started: bool
     at_rest: bool
     measured: FloatArray | None
+    trusted: bool = False
 
     def again(self, measured: FloatArray | None) -> ArmCommand:
         """The same motion once more, without what is said or sent only once."""

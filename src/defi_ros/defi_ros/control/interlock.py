@@ -36,6 +36,7 @@ FRANKA_MEANING = {
     FrankaMode.USER_STOPPED: "its user stop is pressed; release it and ask for a recovery",
     FrankaMode.AUTOMATIC_ERROR_RECOVERY: "it clears its errors; wait",
 }
+FRANKA_UNKNOWN = "unknown mode; look in Desk at what it means and bring the robot back there"
 
 
 def franka_fault(mode: int, errors: Sequence[str]) -> str | None:
@@ -49,20 +50,20 @@ def franka_fault(mode: int, errors: Sequence[str]) -> str | None:
         return f"robot: got {_franka_name(mode)} with {', '.join(errors)}, expected MOVE without errors"
     if mode == FrankaMode.MOVE:
         return None
-    meaning = FRANKA_MEANING.get(FrankaMode(mode), "") if mode in tuple(FrankaMode) else "unknown mode"
+    meaning = FRANKA_MEANING.get(FrankaMode(mode), "") if mode in tuple(FrankaMode) else FRANKA_UNKNOWN
     return f"robot: got {_franka_name(mode)}, expected MOVE; {meaning}"
 
 
 def check_franka_recovers(mode: int) -> None:
-    """Refuses to recover a Franka that waits for a person.
+    """Refuses to recover a Franka that waits for a person, or is in a mode that nobody here knows.
 
     Raises:
         RecoveryError: with what the person must do.
     """
-    if mode in (FrankaMode.USER_STOPPED, FrankaMode.GUIDING, FrankaMode.OTHER):
-        raise RecoveryError(
-            f"recovery: got a robot in {_franka_name(mode)}, expected REFLEX or IDLE; {FRANKA_MEANING[FrankaMode(mode)]}"
-        )
+    known = mode in tuple(FrankaMode)
+    if not known or mode in (FrankaMode.USER_STOPPED, FrankaMode.GUIDING, FrankaMode.OTHER):
+        what = FRANKA_MEANING[FrankaMode(mode)] if known else FRANKA_UNKNOWN
+        raise RecoveryError(f"recovery: got a robot in {_franka_name(mode)}, expected REFLEX or IDLE; {what}")
 
 
 def _franka_name(mode: int) -> str:
@@ -110,10 +111,12 @@ UR_PERSON = {
     UrSafety.VIOLATION: "confirm the violation on the teach pendant and restart the safety system",
     UrSafety.FAULT: "look at the teach pendant and restart the safety system",
     UrSafety.VALIDATE_JOINT_ID: "confirm the joints on the teach pendant",
+    UrSafety.UNDEFINED_SAFETY_MODE: "look at the teach pendant for what its safety system waits for",
     UrSafety.AUTOMATIC_MODE_SAFEGUARD_STOP: "leave the safeguarded space and reset the safeguard",
     UrSafety.SYSTEM_THREE_POSITION_ENABLING_STOP: "hold the enabling device in its middle position",
 }
 UR_MOVES = (UrSafety.NORMAL, UrSafety.REDUCED)
+UR_UNKNOWN = "unknown safety mode; look at the teach pendant and bring the robot back there"
 
 
 def ur_fault(program_running: bool | None, mode: int | None, safety: int | None) -> str | None:
@@ -144,8 +147,10 @@ def ur_recovery(program_running: bool | None, mode: int | None, safety: int | No
     Raises:
         RecoveryError: a person must do something first.
     """
-    known = safety is not None and safety in tuple(UrSafety)
-    person = UR_PERSON.get(UrSafety(safety)) if known and safety is not None else "start the UR driver"
+    if safety is None:
+        person: str | None = "start the UR driver"
+    else:
+        person = UR_PERSON.get(UrSafety(safety)) if safety in tuple(UrSafety) else UR_UNKNOWN
     if person is not None:
         said = "nothing" if safety is None else _ur_safety(safety)
         raise RecoveryError(f"recovery: got safety mode {said}, expected PROTECTIVE_STOP or NORMAL; {person}")

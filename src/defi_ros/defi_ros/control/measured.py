@@ -12,6 +12,8 @@ from defi_models.contract import NS_PER_S, FloatArray, RobotSpec, frozen_array
 JUMP_RAD = 0.1
 # A measured joint this far outside its range is a wrong robot file or a wrong sensor, not a calibration offset.
 SLACK_RAD = 0.02
+# Joints that moved by no more than this stand still: noise, and the last of a controller's lag.
+STILL_RAD = 0.005
 
 
 class MeasuredJoints:
@@ -27,6 +29,7 @@ class MeasuredJoints:
         """For one arm; a joint state `timeout_s` old or from as far ahead is refused."""
         self._spec, self._timeout_s = spec, timeout_s
         self._stamp_ns = 0
+        self._still_at, self._still_since_ns = spec.home, 0
         self.positions: FloatArray | None = None
         self.heard_ns = 0
         self.refused_late = 0
@@ -46,7 +49,13 @@ class MeasuredJoints:
         jump = self._jump(stamp_ns, values)
         self.positions, self.heard_ns = frozen_array("measured", values, values.shape), now_ns
         self._stamp_ns = stamp_ns
+        if np.abs(values - self._still_at).max() > STILL_RAD:
+            self._still_at, self._still_since_ns = self.positions, now_ns
         return None, jump
+
+    def still_s(self, now_ns: int) -> float:
+        """How long the joints have stood where they are [s]."""
+        return (now_ns - self._still_since_ns) / NS_PER_S
 
     def silent_s(self, now_ns: int) -> float:
         """How long ago the newest came [s]."""

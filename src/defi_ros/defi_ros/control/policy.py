@@ -62,6 +62,10 @@ class PolicyTarget:
             self.shortage.refuse(refused, now_ns)
         return refused
 
+    def silent_s(self, now_ns: int, since_ns: int) -> float:
+        """How long no chunk was accepted, counted from when the policy was handed the arm [s]."""
+        return (now_ns - max(self.schedule.accepted_ns or 0, since_ns)) / NS_PER_S
+
     def is_silent(self, now_ns: int) -> bool:
         """Whether no chunk was accepted for so long that none is followed any more."""
         accepted_ns = self.schedule.accepted_ns
@@ -87,8 +91,6 @@ class PolicyTarget:
         if target is None:
             chunk = self.schedule.chunk
             over_s = (now_ns - chunk.end_ns) / NS_PER_S if chunk is not None else 0.0
-            if over_s < 0:
-                return None, None, f"the action chunk begins in {-over_s:.2f} s"
             return None, None, f"the action chunk was over {over_s:.2f} s ago and none has followed"
         if target.space == "joint_positions":
             return target.row, target.gripper, ""

@@ -1,8 +1,14 @@
-"""Does this policy fit this robot? Asked once in `configure`, before any hardware is touched."""
+"""Do policy, robot file and robot description fit each other? Asked once in `configure`, before any hardware is touched."""
 
 from __future__ import annotations
 
-from defi_models.contract import NS_PER_S, POSE_DIMS, PolicySpec, PreflightError, RobotSpec
+import numpy as np
+
+from defi_models.contract import NS_PER_S, POSE_DIMS, FloatArray, PolicySpec, PreflightError, RobotSpec
+
+RANGE_SLACK_RAD = 0.01  # files and descriptions round: 6.28, 6.2832 and 2 pi mean the same
+VELOCITY_SLACK = 1.05  # 180 deg/s is 3.1416, 3.14 or 3.15 rad/s, in descriptions of one and the same arm
+PLACE_SLACK_M = 1e-6
 
 
 def check_policy_fits_robot(
@@ -58,3 +64,55 @@ def check_policy_fits_robot(
             f"policy {policy.name!r} ({policy.fingerprint}) does not fit robot {robot.name!r}:\n  - "
             + "\n  - ".join(faults)
         )
+
+
+def check_robot_fits_description(
+    robot: RobotSpec, lower: FloatArray, upper: FloatArray, velocity: FloatArray, tip_at_home: FloatArray
+) -> None:
+    """Refuses a robot file that asks for more than the robot's own description allows, or rests outside its workspace.
+
+    Such a file is in degrees, for another arm, or for another tool. Rows are in the order of the robot's joints.
+
+    Args:
+        robot: What the robot file says; its velocities are those in use, scaled by `joints.limit_scale`.
+        lower: Lowest positions of the description, shape (joints,) [rad]; an infinity is not stated.
+        upper: Highest positions, the same; where both are equal, as 0 and 0, neither is stated.
+        velocity: Largest speeds, shape (joints,) [rad/s]; an infinity or 0 is not stated.
+        tip_at_home: Where the tool centre point is in the home posture, in the base frame, shape (3,) [m].
+
+    Raises:
+        PreflightError: one line for each mismatch: got, expected, what to correct.
+    """
+    limits, ranged = robot.limits, np.asarray(lower) < np.asarray(upper)
+    faults: list[str] = []
+    for at, name in enumerate(robot.joint_names):
+        below = np.isfinite(lower[at]) and limits.lower[at] < lower[at] - RANGE_SLACK_RAD
+        above = np.isfinite(upper[at]) and limits.upper[at] > upper[at] + RANGE_SLACK_RAD
+        if ranged[at] and (below or above):
+            faults.append(
+                f"joints.lower, joints.upper of {name}: got {limits.lower[at]:g}..{limits.upper[at]:g} rad, "
+                f"expected within {lower[at]:g}..{upper[at]:g} rad"
+            )
+        stated = np.isfinite(velocity[at]) and velocity[at] > 0.0
+        if stated and limits.velocity[at] > VELOCITY_SLACK * velocity[at]:
+            faults.append(
+                f"joints.velocity of {name}: got {limits.velocity[at]:g} rad/s in use, "
+                f"expected at most {velocity[at]:g} rad/s"
+            )
+    away_m = float(np.linalg.norm(robot.workspace.nearest(tip_at_home) - tip_at_home))
+    if not away_m <= PLACE_SLACK_M:
+        box = robot.workspace
+        walls = f" and {len(box.planes)} planes" if len(box.planes) else ""
+        faults.append(
+            f"home: got {robot.tip_frame} at {_place(tip_at_home)} m, expected inside the workspace {_place(box.lower)}.."
+            f"{_place(box.upper)} m{walls}, which is {away_m:.3f} m away; correct home, workspace or tip_frame"
+        )
+    if faults:
+        raise PreflightError(
+            f"robot file {robot.name!r} does not fit the robot description. It is in rad, rad/s and m:\n  - "
+            + "\n  - ".join(faults)
+        )
+
+
+def _place(point: FloatArray) -> str:
+    return "(" + ", ".join(f"{value:.3g}" for value in point) + ")"

@@ -13,6 +13,8 @@ from defi_ros.control.reach import Reach
 from defi_ros.control.tip import TwistRamp
 from defi_ros.sections import Control
 
+GRIPPER_MOVED = 0.05  # part of the stroke; a lever that moved by less has not moved
+
 
 @dataclass(frozen=True, slots=True)
 class TeleopInput:
@@ -23,19 +25,25 @@ class TeleopInput:
         deadman: Whether its enabling button is held.
         twist: Wanted velocity of the tool centre point, shape (6,): linear [m/s], angular [rad/s], base frame.
         gripper: Wanted opening, 0..1.
+        stamp_ns: When the device was read [ns]; 0: not said.
     """
 
     source: str
     deadman: bool
     twist: FloatArray
     gripper: float
+    stamp_ns: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "twist", frozen_array("twist", self.twist, (6,)))
 
 
 class TeleopTarget:
-    """Where a person wants the tool centre point to be. Called by the thread of the arm core."""
+    """Where a person wants the tool centre point to be. Called by the thread of the arm core.
+
+    Attributes:
+        gripper: The opening that the person wants; None until it has changed, so that taking over drops nothing.
+    """
 
     def __init__(self, kinematics: Kinematics, spec: RobotSpec, control: Control) -> None:
         """For one arm."""
@@ -46,6 +54,7 @@ class TeleopTarget:
         self._ramp = TwistRamp(spec.workspace, self._period_s)
         self._twist, self._effort = np.zeros(6), 0.0
         self._heard_ns: int | None = None
+        self._gripper_before: float | None = None
         self.gripper: float | None = None
 
     def start(self, positions: FloatArray) -> None:
@@ -53,14 +62,17 @@ class TeleopTarget:
         self._pose = self._kinematics.forward(positions)
         self._ramp.begin()
         self._twist, self._effort = np.zeros(6), 0.0
-        self.gripper = None
+        self.gripper = self._gripper_before = None
 
     def follow(self, command: TeleopInput, now_ns: int) -> str | None:
         """Notes the newest wish, slowed down to what the arm may do. Returns None, or why it was slowed down."""
         fastest, turning_fastest = self._spec.workspace.velocity_m_s, self._spec.workspace.velocity_rad_s
         speed, turning = float(np.linalg.norm(command.twist[:3])), float(np.linalg.norm(command.twist[3:]))
         part = min(1.0, fastest / max(speed, 1e-9), turning_fastest / max(turning, 1e-9))
-        self._twist, self._heard_ns, self.gripper = part * command.twist, now_ns, command.gripper
+        self._twist, self._heard_ns = part * command.twist, now_ns
+        before = self._gripper_before = command.gripper if self._gripper_before is None else self._gripper_before
+        if self.gripper is not None or abs(command.gripper - before) > GRIPPER_MOVED:
+            self.gripper = command.gripper
         self._effort = min(max(speed / fastest, turning / turning_fastest), 1.0)
         if part == 1.0:
             return None

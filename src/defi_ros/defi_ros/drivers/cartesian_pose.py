@@ -71,7 +71,7 @@ class CartesianPoseDriver(TopicDriver):
         self._posture_ns: int | None = None
         super().__init__(self._pose.publisher, *([] if self._posture is None else [self._posture]))
 
-    def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray, time_ns: int) -> None:
+    def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray | None, time_ns: int) -> None:
         """See `ArmDriver.send`; the controller knows no velocity."""
         del measured
         self._pose.send(positions, time_ns)

@@ -26,7 +26,7 @@ class ForwardPositionDriver(TopicDriver):
         super().__init__(self._publisher)
         self._message = Float64MultiArray(data=array.array("d"))
 
-    def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray, time_ns: int) -> None:
+    def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray | None, time_ns: int) -> None:
         """See `ArmDriver.send`; the controller knows neither velocity nor time."""
         del velocities, measured, time_ns
         self._message.data = float_array(positions)

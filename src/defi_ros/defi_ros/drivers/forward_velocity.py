@@ -12,7 +12,7 @@ import time
 import numpy as np
 from std_msgs.msg import Float64MultiArray
 
-from defi_models.contract import FloatArray, JointLimits
+from defi_models.contract import NS_PER_S, FloatArray, JointLimits
 from defi_ros.bridge import qos
 from defi_ros.bridge.caller import Caller, CallError
 from defi_ros.bridge.convert import float_array
@@ -24,24 +24,31 @@ GUARD_ALIVE = f"{STOP_GUARD}/alive"
 GONE_S = 0.5
 # Distances below this are not made up for at rest, so that a resting arm is commanded exactly zero [rad].
 REST_TOLERANCE_RAD = 1e-3
+# No more than this is made up for: an arm that is further away does not follow, and may not be where it says it is [rad].
+MOST_MADE_UP_FOR_RAD = 0.15
+# Two commands further apart count as this [s].
+LONGEST_STEP_S = 0.05
 
 
 class ForwardVelocityDriver(TopicDriver):
     """Publishes std_msgs/Float64MultiArray [rad/s]: the set point's velocity, and a share of the way to the set point."""
+
+    companions = (STOP_GUARD,)
 
     def __init__(self, node: Speaker, limits: JointLimits, correction_hz: float, topic: str = "") -> None:
         """Makes the publisher and watches the guard.
 
         Args:
             node: Owns both.
-            limits: Its velocities bound what is sent.
+            limits: Its velocities bound what is sent, its accelerations how fast the correction changes.
             correction_hz: How fast a distance between measured joints and set point is made up for [1/s].
             topic: Command topic, relative to the node's namespace.
         """
         self._publisher = node.say(topic or DEFAULT_TOPIC, Float64MultiArray, qos.COMMANDS)
         super().__init__(self._publisher)
         self._message = Float64MultiArray(data=array.array("d"))
-        self._fastest = limits.velocity
+        self._fastest, self._acceleration = limits.velocity, limits.acceleration
+        self._correction, self._sent_ns = np.zeros_like(limits.velocity), 0
         self._correction_hz = correction_hz
         self._node = node
         self._guarded = False
@@ -76,13 +83,24 @@ class ForwardVelocityDriver(TopicDriver):
             return None
         return f"forward_velocity: {STOP_GUARD} is gone; nothing would stop a runaway arm"
 
-    def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray, time_ns: int) -> None:
-        """See `ArmDriver.send`."""
-        del time_ns
-        away = positions - measured
-        if not velocities.any():
-            away = np.where(np.abs(away) > REST_TOLERANCE_RAD, away, 0.0)
-        self._say(np.clip(velocities + self._correction_hz * away, -self._fastest, self._fastest))
+    def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray | None, time_ns: int) -> None:
+        """See `ArmDriver.send`; what is made up for changes no faster than the joints may accelerate.
+
+        At rest far from the set point the arm stays: what is wrong there is not mended by moving.
+        """
+        correction = np.zeros_like(positions)
+        if measured is not None:
+            away = positions - measured
+            if velocities.any():
+                correction = self._correction_hz * np.clip(away, -MOST_MADE_UP_FOR_RAD, MOST_MADE_UP_FOR_RAD)
+            elif np.abs(away).max() <= MOST_MADE_UP_FOR_RAD:
+                correction = np.where(np.abs(away) > REST_TOLERANCE_RAD, self._correction_hz * away, 0.0)
+        if correction.any():
+            since_s = min(max((time_ns - self._sent_ns) / NS_PER_S, 0.0), LONGEST_STEP_S)
+            most = self._acceleration * since_s
+            correction = np.clip(correction, self._correction - most, self._correction + most)
+        self._correction, self._sent_ns = correction, time_ns
+        self._say(np.clip(velocities + correction, -self._fastest, self._fastest))
 
     def stop(self, positions: FloatArray, time_ns: int) -> None:
         """See `ArmDriver.stop`; exactly zero, which stays in force."""

@@ -6,6 +6,7 @@ So one goal runs at a time; a wish that comes meanwhile calls `stop`, which is t
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from franka_msgs.action import Grasp, Move
@@ -14,6 +15,9 @@ from std_srvs.srv import Trigger
 
 from defi_ros.bridge.action_client import ActionClient
 from defi_ros.sections import Gripper
+
+STOP_AGAIN_S = 0.2  # a stop that came before the hand had begun stops nothing; the hand takes 0.8 s for its whole way
+STOP_TIMEOUT_S = 2.0  # twice what the longest goal takes: one that was stopped and has not ended by then is lost
 
 
 class FrankaGripperDriver:
@@ -30,8 +34,12 @@ class FrankaGripperDriver:
         self._stop = node.create_client(Trigger, f"{self._name}/stop")
         self._node = node
         self._wanted: float | None = None
-        self._busy = False
-        self._stopping = False
+        self._sent = 0  # goals are numbered, so that late answers to an earlier one do not count
+        self._running: str | None = None  # "move" or "grasp", from its sending to its end
+        self._accepted = False
+        self._stopping_s: float | None = None  # since when the running goal shall end
+        self._called_s: float | None = None  # when `stop` was called last for it
+        self._stopped = False  # whether `stop` was answered with success
         self._trouble: str | None = None
 
     def destroy(self) -> None:
@@ -45,25 +53,31 @@ class FrankaGripperDriver:
         self._wanted = opening
         self.poll()
 
+    def stop(self) -> None:
+        """See `GripperDriver.stop`; a grasp that has ended is left alone, `stop` would let go of what it holds."""
+        self._wanted = None
+        if self._running is not None and self._stopping_s is None:
+            self._stopping_s = time.monotonic()
+        self.poll()
+
     def poll(self) -> str | None:
         """See `GripperDriver.poll`."""
-        if self._wanted is None:
+        if self._wanted is None and self._running is None:
             return self._trouble
         if not (self._move.server_is_ready() and self._grasp.server_is_ready()):
+            self._lose_goal("franka_gripper's node ended during it")
+            if self._wanted is None:
+                return self._trouble
             return (
                 f"gripper: got no actions {self._name}/move and {self._name}/grasp, expected franka_gripper's node. "
                 "Start it, or correct `gripper.action` in the robot file."
             )
-        if self._busy:
-            self._interrupt()
-            return self._trouble
-        opening, self._wanted = self._wanted, None
-        self._busy = True
-        if opening >= 0.5:
-            width_m = opening * self._settings.width_m
-            self._send(self._move, Move.Goal(width=width_m, speed=self._settings.speed_m_s), "move")
-        else:
-            self._send(self._grasp, self.grasp(), "grasp")
+        if self._running is not None:
+            why = self._interrupt(self._running)
+            if self._running is not None:
+                return why or self._trouble
+        if self._wanted is not None:
+            self._begin(self._wanted)
         return self._trouble
 
     def grasp(self) -> Grasp.Goal:
@@ -72,28 +86,82 @@ class FrankaGripperDriver:
         goal.epsilon.inner = goal.epsilon.outer = self._settings.width_m
         return goal
 
-    def _interrupt(self) -> None:
-        if not self._stopping and self._stop.service_is_ready():
-            self._stopping = True
-            self._stop.call_async(Trigger.Request())
+    # The one goal ----------------------------------------------------------------------------------------------------
+
+    def _begin(self, opening: float) -> None:
+        self._wanted = None
+        if opening >= 0.5:
+            width_m = opening * self._settings.width_m
+            self._send(self._move, Move.Goal(width=width_m, speed=self._settings.speed_m_s), "move")
+        else:
+            self._send(self._grasp, self.grasp(), "grasp")
 
     def _send(self, client: Any, goal: Any, what: str) -> None:
-        client.send_goal_async(goal).add_done_callback(lambda future: self._answered(what, future))
+        self._forget_goal()
+        self._running = what
+        number = self._sent
+        client.send_goal_async(goal).add_done_callback(lambda future: self._answered(number, what, future))
 
-    def _answered(self, what: str, future: Any) -> None:
+    def _forget_goal(self) -> None:
+        self._sent += 1
+        self._running, self._accepted = None, False
+        self._stopping_s = self._called_s = None
+        self._stopped = False
+
+    def _lose_goal(self, why: str) -> None:
+        if self._running is not None:
+            self._trouble = f"gripper: the goal to {self._running} of {self._name} is lost, expected its result; {why}"
+            self._forget_goal()
+
+    def _answered(self, number: int, what: str, future: Any) -> None:
         handle = future.result()
+        if number != self._sent:
+            return
         if handle is None or not handle.accepted:
-            self._busy = False
+            self._forget_goal()
             self._trouble = f"gripper: {self._name} rejected the goal to {what}, expected it to be accepted"
             return
-        handle.get_result_async().add_done_callback(lambda result: self._ended(what, result))
+        self._accepted = True
+        handle.get_result_async().add_done_callback(lambda result: self._ended(number, what, result))
+        self._interrupt(what)
 
-    def _ended(self, what: str, future: Any) -> None:
+    def _ended(self, number: int, what: str, future: Any) -> None:
         outcome = future.result()
-        interrupted, self._busy, self._stopping = self._stopping, False, False
+        if number != self._sent:
+            return
+        interrupted = self._stopping_s is not None
+        self._forget_goal()
         self._trouble = None
         if not interrupted and (outcome is None or not outcome.result.success):
             why = "" if outcome is None else outcome.result.error
             self._trouble = f"gripper: {self._name} could not {what}: {why or 'no reason given'}"
         if self._wanted is not None:
             self.poll()
+
+    # Its interrupt ---------------------------------------------------------------------------------------------------
+
+    def _interrupt(self, what: str) -> str | None:
+        """Calls `stop` until the goal ends, if it shall; returns why it does not. One that is lost is given up."""
+        now_s = time.monotonic()
+        if self._stopping_s is None:
+            if self._wanted is None:
+                return None
+            self._stopping_s = now_s
+        if not self._stop.service_is_ready():
+            return f"gripper: got no service {self._name}/stop, expected it to end the goal to {what}"
+        waited_s = now_s - (self._called_s or self._stopping_s)
+        if waited_s >= STOP_AGAIN_S or (self._accepted and self._called_s is None):
+            self._called_s, number = now_s, self._sent
+            called = self._stop.call_async(Trigger.Request())
+            called.add_done_callback(lambda future: self._stop_answered(number, future))
+        if now_s - self._stopping_s < STOP_TIMEOUT_S:
+            return None
+        if self._stopped:
+            self._lose_goal(f"it did not end within {STOP_TIMEOUT_S:g} s of {self._name}/stop")
+            return self._trouble
+        return f"gripper: {self._name} still runs the goal to {what} {STOP_TIMEOUT_S:g} s after {self._name}/stop was called"
+
+    def _stop_answered(self, number: int, future: Any) -> None:
+        answer = future.result()
+        if number == self._sent and answer is not None:
+            self._stopped = bool(answer.success)

@@ -72,6 +72,11 @@ class ArmDriver(Protocol):
         """The command topics, fully resolved, the main one first."""
         ...
 
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """Names of the other nodes that may publish there."""
+        ...
+
     def prepare(self, call: Caller, timeout_s: float) -> None:
         """Makes the controller listen, before the first command and after a recovery; waits.
 
@@ -84,10 +89,11 @@ class ArmDriver(Protocol):
         """What keeps the controller from following, or None. Spinning thread, a few times a second; does not wait."""
         ...
 
-    def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray, time_ns: int) -> None:
+    def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray | None, time_ns: int) -> None:
         """The arm shall be at `positions` [rad] moving at `velocities` [rad/s] at `time_ns` [ns]; it is at `measured` [rad].
 
-        All arrays have shape (joints,). Zero velocities mean: stay there.
+        All arrays have shape (joints,). Zero velocities mean: stay there. Where the arm is not known, or must not be led
+        anywhere, `measured` is None.
         """
         ...
 
@@ -98,6 +104,8 @@ class ArmDriver(Protocol):
 
 class TopicDriver:
     """What arm drivers that publish on topics share; `send` is theirs."""
+
+    companions: tuple[str, ...] = ()
 
     def __init__(self, *publishers: Any) -> None:
         """Takes the publishers, the main one first."""
@@ -115,7 +123,7 @@ class TopicDriver:
         """See `ArmDriver.poll`."""
         return None
 
-    def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray, time_ns: int) -> None:
+    def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray | None, time_ns: int) -> None:
         """See `ArmDriver.send`."""
         raise NotImplementedError
 
@@ -137,6 +145,13 @@ class GripperDriver(Protocol):
         """Starts to move to `opening`, 0 closed .. 1 open; replaces what was commanded before."""
         ...
 
+    def stop(self) -> None:
+        """Forgets what waits and stops the fingers where they are; what they hold already, they go on holding.
+
+        The next `command` ends it. Until then `poll` sends nothing but what stops a motion that was under way.
+        """
+        ...
+
     def poll(self) -> str | None:
         """Sends what waits for the gripper, and says what is wrong, or None. Call it a few times a second."""
         ...
@@ -146,13 +161,13 @@ class GripperDriver(Protocol):
         ...
 
 
-def check_sole_publisher(node: Speaker, topics: Iterable[str]) -> None:
-    """Refuses command topics that somebody else publishes already.
+def check_sole_publisher(node: Speaker, topics: Iterable[str], companions: Iterable[str] = ()) -> None:
+    """Refuses command topics that somebody else publishes already, other than nodes named in `companions`.
 
     Raises:
         DriverError: names the other nodes; two commanders fight over the arm.
     """
-    own = {(node.get_name(), node.get_namespace()), (STOP_GUARD, node.get_namespace())}
+    own = {(name, node.get_namespace()) for name in (node.get_name(), *companions)}
     for topic in topics:
         others = {
             info.node_namespace.rstrip("/") + "/" + info.node_name

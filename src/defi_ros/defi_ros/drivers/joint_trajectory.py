@@ -39,7 +39,7 @@ class JointTrajectoryDriver(TopicDriver):
     def __init__(
         self, node: Speaker, joint_names: Sequence[str], limits: JointLimits, horizon_s: float, topic: str = ""
     ) -> None:
-        """Makes the publisher; `horizon_s` is how long the stop at the end of each message takes [s]."""
+        """Makes the publisher; `horizon_s` is the least that the stop at the end of each message takes [s]."""
         self._publisher = node.say(topic or DEFAULT_TOPIC, JointTrajectory, qos.COMMANDS)
         super().__init__(self._publisher)
         self._names = list(joint_names)
@@ -48,7 +48,7 @@ class JointTrajectoryDriver(TopicDriver):
         self._last_sent_ns: int | None = None
         self._was_moving = True
 
-    def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray, time_ns: int) -> None:
+    def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray | None, time_ns: int) -> None:
         """See `ArmDriver.send`; sends at most every 20 ms, but always the first set point at rest."""
         del measured
         moving = bool(np.any(velocities))
@@ -69,9 +69,12 @@ class JointTrajectoryDriver(TopicDriver):
         return not 0 <= time_ns - self._last_sent_ns < (period_s - EARLY_S) * NS_PER_S
 
     def _stop_from(self, positions: FloatArray, velocities: FloatArray, after_s: float) -> JointTrajectoryPoint:
-        """Where the arm rests when it brakes evenly from this motion, which it leaves `after_s` from the start."""
-        rest = positions + velocities * self._horizon_s / 2
-        return self._point(rest, np.zeros_like(velocities), after_s + self._horizon_s)
+        """Where the arm rests when it brakes evenly from this motion, which it leaves `after_s` from the start.
+
+        It takes `horizon_s`, or as long as the acceleration limits ask for.
+        """
+        takes_s = max(self._horizon_s, float((np.abs(velocities) / self._limits.acceleration).max()))
+        return self._point(positions + velocities * takes_s / 2, np.zeros_like(velocities), after_s + takes_s)
 
     def _point(self, positions: FloatArray, velocities: FloatArray, after_s: float) -> JointTrajectoryPoint:
         point = JointTrajectoryPoint()
@@ -104,7 +107,7 @@ class BatchedTrajectoryDriver(JointTrajectoryDriver):
         self._batch_s = batch_s
         self._recent: deque[tuple[int, FloatArray, FloatArray]] = deque()  # time, positions, velocities
 
-    def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray, time_ns: int) -> None:
+    def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray | None, time_ns: int) -> None:
         """See `ArmDriver.send`; keeps a set point every 20 ms and the first at rest, and sends twice a batch."""
         del measured
         moving = bool(np.any(velocities))

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from rclpy.serialization import deserialize_message
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
@@ -22,7 +23,10 @@ from defi_ros.control.interlock import (
 from defi_ros.drivers.interface import DriverError, Speaker
 from defi_ros.sections import Interlock
 
-READ_PERIOD_S = 0.02  # a Franka says its state every millisecond; reading each costs a tenth of a core
+# A Franka says its state every millisecond; reading each costs a tenth of a core. Where mode or errors change it is read
+# at once.
+READ_PERIOD_S = 0.02
+EVERY_CHANGE = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)  # one deep, a stop may be overwritten
 SETTLE_S = 0.1  # between two looks whether a step has had its effect
 Told = Callable[[str], None]
 Wait = Callable[..., Any]  # `OwningNode.wait_to_hear`
@@ -32,7 +36,10 @@ class RobotStatus(Protocol):
     """The robot's own word on whether it moves. `fault` belongs to the spinning thread, `recover` may wait."""
 
     def fault(self) -> str | None:
-        """Why the robot does not move as commanded, or None."""
+        """Why the robot does not move as commanded, or None.
+
+        Also one that came and went since the last call is told, once: what was queued before it must not go on.
+        """
         ...
 
     def follows_nobody(self) -> bool:
@@ -56,6 +63,27 @@ class RobotStatus(Protocol):
         ...
 
 
+class PassingFault:
+    """Keeps a fault that was seen between two looks; `note` and `take` belong to the spinning thread."""
+
+    def __init__(self) -> None:
+        self._seen: str | None = None
+
+    def note(self, fault: str | None) -> None:
+        """Keeps the first fault since the last look; None changes nothing."""
+        if self._seen is None:
+            self._seen = fault
+
+    def take(self, standing: str | None) -> str | None:
+        """What to tell now: the fault that is standing, else the one that was seen and is over."""
+        seen, self._seen = self._seen, None
+        return seen if standing is None else standing
+
+    def forget(self) -> None:
+        """What was seen until now is dealt with; any thread."""
+        self._seen = None
+
+
 class FrankaStatus:
     """franka_msgs/FrankaRobotState; recovery: error_recovery, hardware component active, controllers on."""
 
@@ -64,6 +92,9 @@ class FrankaStatus:
         from franka_msgs.msg import FrankaRobotState
 
         self._type = FrankaRobotState
+        self._mode_at: int | None = None  # in a message's bytes; from there to the end it is mode and errors
+        self._end: Any = None
+        self._passing = PassingFault()
         self._settings = settings
         self._heard_s: float | None = None
         self._mode = 0
@@ -73,22 +104,31 @@ class FrankaStatus:
 
     def _on_bytes(self, data: Any) -> None:
         now_s = time.monotonic()
-        if self._heard_s is not None and now_s - self._heard_s < READ_PERIOD_S:
+        end = data[self._mode_at :]
+        if self._heard_s is not None and now_s - self._heard_s < READ_PERIOD_S and end == self._end:
             return
+        self._end = end
         self._read(deserialize_message(data, self._type))
 
     def _read(self, message: Any) -> None:
+        if self._mode_at is None:
+            self._mode_at = franka_mode_at(message)
         errors = message.current_errors
         self._mode = message.robot_mode
         self._errors = [name for name in errors.get_fields_and_field_types() if getattr(errors, name)]
         self._heard_s = time.monotonic()
+        self._passing.note(franka_fault(self._mode, self._errors))
 
     def listen(self, wait: Wait, timeout_s: float) -> None:
         """See `RobotStatus.listen`."""
         self._read(first_word(wait, self._topic, self._type, qos.STATES, timeout_s))
+        self._passing.forget()  # nothing was commanded before
 
     def fault(self) -> str | None:
         """See `RobotStatus.fault`."""
+        return self._passing.take(self._standing_fault())
+
+    def _standing_fault(self) -> str | None:
         if self._is_silent():
             return (
                 f"robot: got no {self._topic} for {self._settings.silence_s:g} s, "
@@ -133,7 +173,8 @@ class FrankaStatus:
                     raise CallError(f"{', '.join(settings.controllers)}: not switched on: {answer.message}")
         except CallError as error:
             raise RecoveryError(f"recovery: {error}") from error
-        wait_until_ready(self.fault, wait_s)
+        wait_until_ready(self._standing_fault, wait_s)
+        self._passing.forget()
 
 
 class UrStatus:
@@ -147,35 +188,50 @@ class UrStatus:
         self._program: bool | None = None
         self._mode: int | None = None
         self._safety: int | None = None
+        self._passing = PassingFault()
         self._topics: tuple[tuple[str, Any, Callable[[Any], None]], ...] = (
             (f"{settings.status_prefix}robot_program_running", Bool, self._on_program),
             (f"{settings.status_prefix}robot_mode", RobotMode, self._on_mode),
             (f"{settings.status_prefix}safety_mode", SafetyMode, self._on_safety),
         )
         for topic, message_type, note in self._topics:
-            node.hear(topic, message_type, note, qos.LATCHED)
+            node.hear(topic, message_type, note, EVERY_CHANGE)
 
     def _on_program(self, message: Any) -> None:
         self._program = bool(message.data)
+        self._note()
 
     def _on_mode(self, message: Any) -> None:
         self._mode = int(message.mode)
+        self._note()
 
     def _on_safety(self, message: Any) -> None:
         self._safety = int(message.mode)
+        self._note()
+
+    def _note(self) -> None:
+        if self._has_spoken():
+            self._passing.note(self._standing_fault())
+
+    def _has_spoken(self) -> bool:
+        return None not in (self._program, self._mode, self._safety)
 
     def listen(self, wait: Wait, timeout_s: float) -> None:
         """See `RobotStatus.listen`."""
         for topic, message_type, note in self._topics:
             note(first_word(wait, topic, message_type, qos.LATCHED, timeout_s))
+        self._passing.forget()  # nothing was commanded before
 
     def fault(self) -> str | None:
         """See `RobotStatus.fault`."""
+        return self._passing.take(self._standing_fault())
+
+    def _standing_fault(self) -> str | None:
         return ur_fault(self._program, self._mode, self._safety)
 
     def follows_nobody(self) -> bool:
         """See `RobotStatus.follows_nobody`."""
-        return None not in (self._program, self._mode, self._safety) and self.fault() is not None
+        return self._has_spoken() and self._standing_fault() is not None
 
     def recover(self, call: Caller, told: Told) -> None:
         """See `RobotStatus.recover`."""
@@ -190,7 +246,8 @@ class UrStatus:
                 raise RecoveryError(f"recovery: {error}") from error
             if not answer.success:
                 raise RecoveryError(f"recovery: {name}: refused: {answer.message or 'no reason given'}")
-        wait_until_ready(self.fault, settings.step_timeout_s)
+        wait_until_ready(self._standing_fault, settings.step_timeout_s)
+        self._passing.forget()
 
 
 def make_robot_status(node: Speaker, settings: Interlock) -> RobotStatus | None:
@@ -200,6 +257,16 @@ def make_robot_status(node: Speaker, settings: Interlock) -> RobotStatus | None:
     if settings.kind == "ur":
         return UrStatus(node, settings)
     return None
+
+
+def franka_mode_at(message: Any) -> int:
+    """Where in the bytes of a FrankaRobotState, with the names this one has, its mode stands."""
+    mode, changed = message.robot_mode, message.robot_mode ^ 255
+    before = serialize_message(message)
+    message.robot_mode = changed
+    after, message.robot_mode = serialize_message(message), mode
+    pairs = enumerate(zip(before, after, strict=True))  # what fills gaps between fields may differ too
+    return next((at for at, pair in pairs if pair == (mode, changed)), len(before))
 
 
 def first_word(wait: Wait, topic: str, message_type: type, profile: Any, timeout_s: float) -> Any:

@@ -32,6 +32,8 @@ HALTS = {
 }
 # A twist slower than this at rest is noise of the measured joints, and is sent as zero [m/s, rad/s].
 REST_SPEED = 2e-3
+# No more than this is made up for: an arm that is further away does not follow, and may not be where it says it is.
+MOST_MADE_UP_FOR_M, MOST_MADE_UP_FOR_RAD = 0.15, 0.3
 
 
 class ServoDriver(TopicDriver):
@@ -96,7 +98,7 @@ class ServoPoseDriver(ServoDriver):
         self._pose = PoseStream(node, topic or f"{servo_node}/pose_target_cmds", forward, base_frame)
         super().__init__(node, servo_node, self._pose.publisher)
 
-    def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray, time_ns: int) -> None:
+    def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray | None, time_ns: int) -> None:
         """See `ArmDriver.send`."""
         del velocities, measured
         self._pose.send(positions, time_ns)
@@ -137,17 +139,21 @@ class ServoTwistDriver(ServoDriver):
         self._message = TwistStamped()
         self._message.header.frame_id = base_frame
 
-    def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray, time_ns: int) -> None:
-        """See `ArmDriver.send`."""
-        wanted, present = self._kinematics.forward(positions), self._kinematics.forward(measured)
-        turn = Rotation.from_quat(wanted[3:]) * Rotation.from_quat(present[3:]).inv()
-        away = np.concatenate([wanted[:3] - present[:3], turn.as_rotvec()])
-        twist = self._correction_hz * away
+    def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray | None, time_ns: int) -> None:
+        """See `ArmDriver.send`; at rest far from the set point the tool stays: nothing there is mended by moving."""
+        twist = np.zeros(6) if measured is None else self._correction_hz * self._away(positions, measured)
+        most = self._correction_hz * np.repeat([MOST_MADE_UP_FOR_M, MOST_MADE_UP_FOR_RAD], 3)
         if velocities.any():
-            twist += self._kinematics.jacobian(positions) @ velocities
-        elif np.abs(twist).max() < REST_SPEED:
+            twist = np.clip(twist, -most, most) + self._kinematics.jacobian(positions) @ velocities
+        elif np.abs(twist).max() < REST_SPEED or (np.abs(twist) > most).any():
             twist[:] = 0.0
         self._say(twist, time_ns)
+
+    def _away(self, positions: FloatArray, measured: FloatArray) -> FloatArray:
+        """The way from the measured pose of the tool to the wanted one, shape (6,) [m, rad]."""
+        wanted, present = self._kinematics.forward(positions), self._kinematics.forward(measured)
+        turn = Rotation.from_quat(wanted[3:]) * Rotation.from_quat(present[3:]).inv()
+        return np.concatenate([wanted[:3] - present[:3], turn.as_rotvec()])
 
     def stop(self, positions: FloatArray, time_ns: int) -> None:
         """See `ArmDriver.stop`."""

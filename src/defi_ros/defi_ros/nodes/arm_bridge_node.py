@@ -19,7 +19,7 @@ from defi_msgs.msg import ControlState, TeleopCommand
 from defi_msgs.srv import SetAuthority
 from defi_ros.bridge import qos
 from defi_ros.bridge.caller import Caller
-from defi_ros.bridge.convert import JointReader
+from defi_ros.bridge.convert import JointReader, to_ns
 from defi_ros.bridge.lifecycle import DefiNode, NodeError, run
 from defi_ros.bridge.pacing import (
     SPIN_PRIORITY,
@@ -33,17 +33,17 @@ from defi_ros.control.arm import ArmCore
 from defi_ros.control.authority import Mode
 from defi_ros.control.command import ArmCommand
 from defi_ros.control.kinematics import Kinematics
-from defi_ros.control.preflight import check_policy_fits_robot
+from defi_ros.control.preflight import check_policy_fits_robot, check_robot_fits_description
 from defi_ros.drivers import make_arm_driver, make_gripper_driver
 from defi_ros.drivers.robot_status import make_robot_status
 from defi_ros.nodes.action_stage import wait_for_description, wait_for_joints
-from defi_ros.nodes.arm_guard import ArmGuard
+from defi_ros.nodes.arm_guard import STOPS, ArmGuard
 from defi_ros.nodes.arm_inbox import ArmInbox
 from defi_ros.nodes.arm_report import ArmReport
 from defi_ros.sections import NO_POLICY
 
 REPORT_PERIOD_S = 0.02
-REST_TIMEOUT_S = 0.6  # from any speed within the limits of the robot file the arm is at rest within 0.4 s
+REST_SLACK_S = 0.2  # beyond the longest way to rest: a few ticks, and a computer that is busy with ending
 OTHER_BRIDGE_S = 1.0  # a bridge speaks every 20 ms; finding it takes up to 0.5 s
 POLICY_ROLES = ("imagination_node", "action_node", "inference_node")
 
@@ -63,10 +63,16 @@ class ArmBridgeNode(DefiNode):
         robot = self._robot = self.robot_file()
         spec = robot.spec
         rate_hz = robot.control.rate_hz
+        if robot.policy.path == NO_POLICY and robot.control.start_mode == Mode.POLICY.name:
+            raise NodeError(
+                f"{self.NAME}: got control.start_mode POLICY and policy.path {NO_POLICY!r}, expected a policy or HOLD"
+            )
         if robot.policy.path != NO_POLICY:
             replan_s = robot.policy.replan_s
             check_policy_fits_robot(load.read_spec(robot.policy.path), spec, rate_hz=rate_hz, replan_s=replan_s)
         kinematics = Kinematics(wait_for_description(self), spec.joint_names, spec.tip_frame, spec.limits)
+        says = kinematics.described_limits
+        check_robot_fits_description(spec, says.lower, says.upper, says.velocity, kinematics.tip(spec.home))
         wait_for_joints(self, JointReader(spec.joint_names, robot.gripper))
         self._check_no_other_bridge()
         self._core = ArmCore(spec, robot.control, robot.gripper, kinematics)
@@ -86,6 +92,7 @@ class ArmBridgeNode(DefiNode):
         self._pacer = Pacer(rate_hz)
         self._last: ArmCommand | None = None
         self._gripper_goal: float | None = None
+        self._gripper_stopped = False
         self._gripper_trouble: str | None = None
         self._saying, self._unsaid = threading.Lock(), False
         self._connect()
@@ -105,9 +112,9 @@ class ArmBridgeNode(DefiNode):
         self.hear("joint_states", JointState, inbox.on_joints, qos.STATES)
         self.hear("action_chunk", ActionChunkMsg, inbox.on_chunk, qos.STREAM)
         self.hear("teleop/command", TeleopCommand, inbox.on_teleop, qos.STREAM)
-        self.hear("emergency_stop", Bool, inbox.on_emergency_stop, qos.EVENTS)
-        at_the_device = "emergency stop at the input device"
-        self.hear("teleop/emergency_stop", Bool, lambda m: inbox.on_emergency_stop(m, at_the_device), qos.EVENTS)
+        for topic, source in STOPS.items():
+            for profile in (qos.EVENTS, qos.LATCHED):  # one that was latched before this node was there is heard too
+                self.hear(topic, Bool, lambda said, source=source: inbox.on_emergency_stop(said.data, source), profile)
         for role in POLICY_ROLES:
             self.watch(f"{role}/alive", lambda alive, role=role: inbox.on_alive(role, alive))
             self.hear(f"{role}/trouble", String, lambda said, role=role: inbox.on_trouble(role, said), qos.LATCHED)
@@ -118,8 +125,8 @@ class ArmBridgeNode(DefiNode):
     def activate(self) -> None:
         """Starts the control loop, unless somebody else commands the arm already."""
         self._guard.check_topics()
-        if self._robot.control.start_mode == Mode.POLICY.name:
-            self._inbox.put(lambda now_ns: self._start_with_policy())
+        self._guard.begin()
+        self._starts_policy = self._robot.control.start_mode == Mode.POLICY.name
         if self.owns_process:
             settle_interpreter()
             nodes = self._robot.nodes
@@ -130,14 +137,14 @@ class ArmBridgeNode(DefiNode):
     def deactivate(self) -> None:
         """Brings the arm to rest within its limits; that is the last it hears."""
         self._inbox.put(lambda now_ns: self._core.authority.hold("the arm bridge is shutting down", now_ns))
-        deadline_s = time.monotonic() + REST_TIMEOUT_S
+        deadline_s = time.monotonic() + self._core.longest_stop_s + REST_SLACK_S
         while not self._rests() and time.monotonic() < deadline_s:
             if self._loop.running:
                 time.sleep(REPORT_PERIOD_S / 4)
             else:  # the loop has failed: this thread makes its last ticks
                 self._pacer.wait(self.stopping)
                 self._tick()
-        self._loop.stop(REST_TIMEOUT_S)
+        self._loop.stop(REST_SLACK_S)
         if self._last is not None and self._last.positions is not None:
             self._driver.stop(self._last.positions, self.now_ns())
         self._say_state()
@@ -146,12 +153,6 @@ class ArmBridgeNode(DefiNode):
         """Whether the last command stands still and is not the policy's or a person's any more."""
         last = self._last
         return last is None or (last.mode in (Mode.HOLD, Mode.STOPPED) and not last.velocities.any())
-
-    def _start_with_policy(self) -> None:
-        if self._last is None or self._last.positions is None:
-            self._inbox.put(lambda now_ns: self._start_with_policy())
-            return
-        self._core.request(Mode.POLICY, "control.start_mode", self.now_ns())
 
     # The tick thread -------------------------------------------------------------------------------------------------
 
@@ -165,9 +166,13 @@ class ArmBridgeNode(DefiNode):
     def _tick(self) -> None:
         now_ns, late_ns = self.now_ns(), self._pacer.late_ns
         self._inbox.deliver(now_ns)
-        command = self._core.tick(now_ns, late_ns)
-        if command.positions is not None and command.measured is not None:
-            self._driver.send(command.positions, command.velocities, command.measured, now_ns)
+        command = self._core.tick(now_ns, late_ns, self._pacer.missed)
+        if command.positions is not None:
+            measured = command.measured if command.trusted else None
+            self._driver.send(command.positions, command.velocities, measured, now_ns)
+            if self._starts_policy:
+                self._starts_policy = False
+                self._core.request(Mode.POLICY, "control.start_mode", now_ns)
         latency_ms = self._report.note(command, self.now_ns())
         self._inbox.tool_pose = command.pose
         if command.gripper_goal is not None:
@@ -195,6 +200,7 @@ class ArmBridgeNode(DefiNode):
                 gone = next(iter(tuple(self._inbox.lost.values())), "")
                 message = self._report.message(self._core, self._pacer.lateness, self.now_ns(), gone)
                 if message is not None:
+                    self._guard.said(to_ns(message.header.stamp))
                     self._states.publish(message)
             finally:
                 self._saying.release()
@@ -203,8 +209,12 @@ class ArmBridgeNode(DefiNode):
         if self._gripper is None:
             return
         goal, self._gripper_goal = self._gripper_goal, None
-        if goal is not None:
+        stopped = self._last is not None and self._last.mode == Mode.STOPPED
+        if stopped and not self._gripper_stopped:
+            self._gripper.stop()
+        elif goal is not None and not stopped:
             self._gripper.command(goal)
+        self._gripper_stopped = stopped
         before, self._gripper_trouble = self._gripper_trouble, self._gripper.poll()
         self.health.trouble("gripper", trouble := self._gripper_trouble)
         if trouble is not None and trouble != before:

@@ -15,7 +15,10 @@ from defi_ros.drivers import ArmDriver, GripperDriver
 from defi_ros.drivers.interface import DriverError, check_sole_publisher
 from defi_ros.drivers.robot_status import RobotStatus
 from defi_ros.nodes.arm_inbox import ArmInbox
+from defi_ros.nodes.rival_bridge import RivalBridge
 
+WALL_STOP = "emergency_stop"
+STOPS = {WALL_STOP: "emergency stop", "teleop/emergency_stop": "emergency stop at the input device"}
 LOOK_EVERY = 10  # looks at the robot for one at the graph, which costs a tenth of a millisecond
 RECOVERY = "recovery"
 
@@ -45,6 +48,7 @@ class ArmGuard:
     ) -> None:
         self._node, self._core, self._inbox = node, core, inbox
         self._driver, self._status = driver, status
+        self._rival = RivalBridge(node)
         self._topics = driver.topics + (() if gripper is None else gripper.topics)
         self._faults: dict[str, str] = {}
         self._looks = 0
@@ -56,7 +60,12 @@ class ArmGuard:
         Raises:
             DriverError: names it.
         """
-        check_sole_publisher(self._node, self._topics)
+        check_sole_publisher(self._node, self._topics, self._driver.companions)
+
+    def begin(self) -> None:
+        """Forgets what the robot said while nobody commanded it."""
+        if self._status is not None:
+            self._status.fault()
 
     def look(self) -> None:
         """Tells the core what began or ended to stand in the way."""
@@ -66,12 +75,28 @@ class ArmGuard:
         if self._looks % LOOK_EVERY:
             return
         self._note("controller", self._driver.poll())
+        self._note("arm bridge", self._rival.look())
+        self._look_at_stops()
         try:
             self.check_topics()
         except DriverError as error:
             self._note("command topic", str(error))
         else:
             self._note("command topic", None)
+
+    def _look_at_stops(self) -> None:
+        """Tells of a stop topic with several publishers, which cannot be told apart."""
+        count = self._node.count_publishers(WALL_STOP)
+        several = None
+        if count > 1:
+            several = (
+                f"{WALL_STOP}: got {count} publishers, expected one: each of them releases what another has pressed"
+            )
+        self._node.health.trouble(WALL_STOP, several)
+
+    def said(self, stamp_ns: int) -> None:
+        """Notes the stamp of a `control_state` of this bridge; any thread."""
+        self._rival.own.append(stamp_ns)
 
     def _note(self, subject: str, fault: str | None, *, follows_nobody: bool = False) -> None:
         if fault == self._faults.get(subject):
@@ -88,6 +113,11 @@ class ArmGuard:
     async def recover(self, request: Any, response: Any) -> Any:
         """The service `recover`: the arm is STOPPED, the robot brought back; a reset of STOPPED is asked for apart."""
         del request
+        if self._inbox.pressed:
+            response.message = (
+                f"recovery: got {', '.join(sorted(self._inbox.pressed))} pressed, expected none; release it"
+            )
+            return response
         if self._recovering or self._node.state != "active":
             response.message = "recovery: one runs already" if self._recovering else "the arm bridge is not active"
             return response

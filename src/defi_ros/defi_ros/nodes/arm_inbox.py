@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import numpy as np
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool, String
+from std_msgs.msg import String
 
 from defi_models.contract import ContractError, FloatArray
 from defi_msgs.msg import ActionChunk as ActionChunkMsg
 from defi_msgs.msg import TeleopCommand
 from defi_msgs.srv import SetAuthority
-from defi_ros.bridge.convert import JointReader, chunk_from
+from defi_ros.bridge.convert import JointReader, chunk_from, to_ns
 from defi_ros.bridge.health import Health
 from defi_ros.control.arm import ArmCore
 from defi_ros.control.authority import Mode
@@ -35,6 +35,7 @@ class ArmInbox:
 
     Attributes:
         lost: Part of the policy whose process vanished -> what to say of it; only the tick thread changes it.
+        pressed: Emergency stops that are; only the spinning thread changes it.
         tool_pose: Pose of the tool centre point commanded last, shape (7,); the tick thread keeps it up to date.
     """
 
@@ -47,11 +48,12 @@ class ArmInbox:
         self._refused_in_a_row = 0
         self._lost_ns = 0
         self.lost: dict[str, str] = {}
+        self.pressed: set[str] = set()
         self.tool_pose: FloatArray | None = None
 
     def deliver(self, now_ns: int) -> None:
         """Hands everything that came since the last tick to the core."""
-        while self._waiting:
+        for _ in range(len(self._waiting)):  # what comes meanwhile waits for the next tick
             self._waiting.popleft()(now_ns)
 
     def put(self, act: Callable[[int], None]) -> None:
@@ -100,7 +102,7 @@ class ArmInbox:
         """What a person wants."""
         linear, angular = message.twist.linear, message.twist.angular
         twist = np.array([linear.x, linear.y, linear.z, angular.x, angular.y, angular.z])
-        frame = message.header.frame_id
+        frame, stamp_ns = message.header.frame_id, to_ns(message.header.stamp)
 
         def follow(now_ns: int) -> None:
             try:
@@ -109,7 +111,7 @@ class ArmInbox:
                         f"teleop: got a twist in frame {frame!r}, expected {self._base_frame!r} or {self._tip_frame!r}"
                     )
                 turned = self._in_base(twist) if frame == self._tip_frame else twist
-                wish = TeleopInput(message.source, message.deadman, turned, message.gripper)
+                wish = TeleopInput(message.source, message.deadman, turned, message.gripper, stamp_ns)
             except ContractError as error:
                 self._health.trouble("teleop", str(error))
                 return
@@ -126,9 +128,10 @@ class ArmInbox:
         across = 2.0 * np.cross(axis, rows)
         return (rows + w * across + np.cross(axis, across)).ravel()
 
-    def on_emergency_stop(self, message: Bool, source: str = "emergency stop") -> None:
+    def on_emergency_stop(self, pressed: bool, source: str) -> None:
         """Somebody pressed or released a stop; each source stands for itself."""
-        self.put(lambda now_ns: self._core.on_emergency_stop(bool(message.data), now_ns, source))
+        (self.pressed.add if pressed else self.pressed.discard)(source)
+        self.put(lambda now_ns: self._core.on_emergency_stop(pressed, now_ns, source))
 
     def on_trouble(self, role: str, message: String) -> None:
         """A process of the policy says what keeps it from its work; empty: nothing does."""

@@ -37,8 +37,15 @@ class StopGuardNode(DefiNode):
         topic = robot.driver.topic or DEFAULT_TOPIC
         self._commands = self.say(topic, Float64MultiArray, qos.COMMANDS)
         self.hear(topic, Float64MultiArray, self._on_command, qos.COMMANDS)
-        self.keep_alive(self.NAME)
         self.every(LOOK_PERIOD_S, self._look)
+
+    def activate(self) -> None:
+        """Guards from now on, and says so: a bridge commands nothing without."""
+        self._fall_silent = self.keep_alive(self.NAME)
+
+    def deactivate(self) -> None:
+        """Guards no more."""
+        self._fall_silent()
 
     def _on_command(self, message: Float64MultiArray) -> None:
         if self._left and not any(message.data):

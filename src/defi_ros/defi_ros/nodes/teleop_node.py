@@ -128,9 +128,10 @@ class TeleopNode(DefiNode):
         self._show(wish)
 
     def _say_stop(self, pressed: bool, now_ns: int) -> None:
+        """Says a stop that is pressed again and again, and its release once: a device says nothing of what others press."""
         listeners = self._stops.get_subscription_count()
         again = pressed and not 0 <= now_ns - self._stop_said_ns <= STOP_AGAIN_S * NS_PER_S
-        if pressed != self._stopping_arm or again or listeners > self._stop_listeners:
+        if pressed != self._stopping_arm or again or (pressed and listeners > self._stop_listeners):
             self._stops.publish(Bool(data=pressed))
             self._stop_said_ns = now_ns
         self._stopping_arm, self._stop_listeners = pressed, listeners

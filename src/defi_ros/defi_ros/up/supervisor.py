@@ -116,8 +116,11 @@ class Supervisor:
             elapsed_s: How long ago the stop was wanted; the sooner a process is asked harder [s].
         """
         self._due_s.clear()
-        for end in stop_all(self._children.values(), self._stop_times.later(elapsed_s)):
-            self.reasons[end.name].append("stopped" if end.code == 0 else f"stopped: {end.reason}")
+        began_s = time.monotonic() - elapsed_s
+        for last in (False, True):
+            children = [child for name, child in self._children.items() if self._processes[name].stops_last == last]
+            for end in stop_all(children, self._stop_times.later(time.monotonic() - began_s)):
+                self.reasons[end.name].append("stopped" if end.code == 0 else f"stopped: {end.reason}")
         self._children.clear()
 
 

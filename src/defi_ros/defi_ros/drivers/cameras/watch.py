@@ -19,9 +19,13 @@ FROZEN_AFTER_S = 1.0  # a second of equal frames of a live sensor is no scene
 # to now is not counted. All is looked up by stamp: by arrival, joint states that came late once were taken for motion.
 FROZEN_MOVED_RAD, APART_NS = 0.05, NS_PER_S // 10
 SURE_NS = NS_PER_S  # joint states of then have come by now
-BLACK_BELOW = 4  # of 255: brighter than the black level of any camera in a room with a light on
+# A camera with its cap on is not all zero: its sensor has a black level, noise and stuck pixels. So 99 of 100 values count,
+# and below DIM_BELOW also whether the means of 8 x 8 parts differ: by 1.5 at most under noise of sigma 4, by 2.4 of sigma 8,
+# but by more where a lamp is on and something is seen. A sensor's own black level is below 16 (all of 255).
+BLACK_BELOW, DIM_BELOW, BRIGHT_SHARE = 4, 24, 0.01
+PARTS, CONTRAST = 8, 2.5
 JointsAt = Callable[[int], FloatArray | None]
-_STRIDE = 7  # looks at one pixel of 49: 0.1 ms for 640x480, and no pattern of the sensor has this period
+LOOKED_AT = 68  # rows at least: one pixel of 49 for 640x480, where all of it takes 0.1 ms; every pixel of a small image
 
 
 class CameraWatch:
@@ -31,6 +35,7 @@ class CameraWatch:
         """Expects frames of this size [px]; `noisy`: from a live sensor, whose frames are never equal."""
         self._name = name
         self._shape = (height, width, 3)
+        self._stride = max(1, min(width, height) // LOOKED_AT)
         self._noisy = noisy
         self._last: npt.NDArray[np.uint8] | None = None
         self._sample: npt.NDArray[np.uint8] | None = None
@@ -48,12 +53,10 @@ class CameraWatch:
         """
         if (wrong := self.wrong_size(image)) is not None:
             return wrong
-        sample = image[::_STRIDE, ::_STRIDE].copy()
+        sample = image[:: self._stride, :: self._stride].copy()
         if self._has_changed(image, sample) or time_ns < self._changed_ns:
             self._last, self._sample, self._changed_ns = image, sample, time_ns
-        if int(sample.max()) < BLACK_BELOW:
-            return f"camera {self._name!r}: is black (no pixel above {BLACK_BELOW} of 255); its frames are withheld"
-        return self._why_frozen(time_ns, joints_at)
+        return self._why_black(sample) or self._why_frozen(time_ns, joints_at)
 
     def wrong_size(self, image: npt.NDArray[np.uint8]) -> str | None:
         """Why an image is not of the camera's size, or None."""
@@ -68,6 +71,17 @@ class CameraWatch:
         if self._last is None or self._sample is None or not np.array_equal(sample, self._sample):
             return True
         return not self._noisy and not np.array_equal(image, self._last)  # one pixel that moved will do
+
+    def _why_black(self, sample: npt.NDArray[np.uint8]) -> str | None:
+        if _share(sample, DIM_BELOW) >= BRIGHT_SHARE:
+            return None
+        if _share(sample, BLACK_BELOW) < BRIGHT_SHARE:
+            found = f"99 % of it below {BLACK_BELOW} of 255"
+        elif (contrast := _contrast(sample)) < CONTRAST:
+            found = f"99 % of it below {DIM_BELOW} of 255, and its parts differ by {contrast:.1f}, as noise does"
+        else:
+            return None
+        return f"camera {self._name!r}: is black ({found}); its frames are withheld"
 
     def _why_frozen(self, time_ns: int, joints_at: JointsAt | None) -> str | None:
         same_ns = time_ns - self._changed_ns
@@ -87,3 +101,18 @@ class CameraWatch:
             f"camera {self._name!r}: is frozen, the same image for {same_ns / NS_PER_S:.1f} s although the arm moved by "
             f"{moved_rad:.2f} rad; its frames are withheld"
         )
+
+
+def _share(sample: npt.NDArray[np.uint8], level: int) -> float:
+    """The share of values that are as bright as this, 0..1."""
+    return np.count_nonzero(sample >= level) / sample.size
+
+
+def _contrast(sample: npt.NDArray[np.uint8]) -> float:
+    """By how much the means of the brightest and the darkest part of a dim image differ [of 255]."""
+    height, width = (size // PARTS for size in sample.shape[:2])
+    values = width * sample.shape[2]
+    dim = np.minimum(sample[: PARTS * height, : PARTS * width], DIM_BELOW)  # a stuck pixel counts as no more than this
+    rows = dim.reshape(PARTS, height, PARTS * values).sum(axis=1, dtype=np.uint32)
+    parts = rows.reshape(PARTS, PARTS, values).sum(axis=2)
+    return float(np.ptp(parts)) / (height * values)
