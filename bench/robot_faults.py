@@ -16,6 +16,8 @@ T = TypeVar("T")
 UR, FR3 = Site("ur5e"), Site("fr3")
 PANDA = Site("franka", {"policy.path": "scripted"})
 SERVO = Site("ur5e", {"driver.kind": "servo_pose", "driver.topic": ""})
+TWIST = Site("ur5e", {"driver.kind": "servo_twist", "driver.topic": ""})
+POSE = Site("fr3", {"driver.kind": "cartesian_pose", "driver.topic": "target_pose"})
 VELOCITY = Site("franka", {"driver.kind": "forward_velocity", "driver.topic": ""}, guarded=True)
 
 
@@ -38,6 +40,11 @@ def franka(happen: Callable[[FrankaStatus], Any]) -> Callable[[RobotRig], None]:
 def falls_silent(rig: RobotRig) -> None:
     """The robot's state is not told any more."""
     present(rig.robot.franka).silent = True
+
+
+def states_gone(rig: RobotRig) -> None:
+    """The driver of the robot tells no joint states any more; its controllers go on."""
+    rig.robot.silent = True
 
 
 def switched_off(rig: RobotRig) -> None:
@@ -118,6 +125,10 @@ CASES: Sequence[tuple[Site, Fault]] = (
         PANDA,
         Fault("controller switched off, person moving", "person", switched_off, "rad from its command, limit"),
     ),
+    (FR3, Fault("joint trajectories: joint states gone", "person", states_gone, "no joint state for")),
+    (POSE, Fault("Cartesian poses: joint states gone", "person", states_gone, "no joint state for")),
+    (TWIST, Fault("Servo's twists: joint states gone", "person", states_gone, "no joint state for")),
+    (VELOCITY, Fault("velocity controller: joint states gone", "person", states_gone, "no joint state for")),
     (SERVO, Fault("controller refuses: Servo halts", "person", halts, "servo_node halted before a singularity")),
     (PANDA, Fault("gripper stuck", "policy", grips_stuck, "gripper: told to close .* still 100% open")),
     (PANDA, Fault("gripper refuses its goal", "policy", grips_refused, "gripper: .* rejected the goal")),

@@ -38,6 +38,7 @@ from defi_sim.description import fr3_description, panda_directory
 
 NAMESPACE = "faults"
 UP_S, MOVES_S, RESTS_S, GOES_ON_S = 30.0, 8.0, 5.0, 1.5
+STANDS_S, STANDS_RAD = 0.3, 0.003  # an arm that has moved by no more in that time stands
 # The robot files of real arms begin with a tenth of the speed, at which little can be seen of a rest.
 QUICK = {
     "joints.limit_scale.velocity": 0.5,
@@ -157,6 +158,12 @@ class RobotRig:
         if not self.wait(lambda: witness.moving, MOVES_S):
             raise DefiError(f"the arm did not move within {MOVES_S:.0f} s: {witness.reason}")
 
+    def stands(self) -> bool:
+        """Whether the emulated arm itself stands still, whatever is said of it."""
+        before = self.robot.simulation.positions.copy()
+        self.wait(lambda: False, STANDS_S)
+        return bool(np.abs(self.robot.simulation.positions - before).max() < STANDS_RAD)
+
     def close(self) -> None:
         """Ends everything."""
         self._plays = False
@@ -183,6 +190,8 @@ def try_on(rig: RobotRig, fault: Fault) -> Result:
     fault.inject(rig)
     rest_s = witness.rest_s(injected_s, rig.wait, GOES_ON_S if fault.goes_on else RESTS_S)
     rig.wait(lambda: False, fault.told_s)
+    if not fault.goes_on and not rig.stands():  # joint states may lie, or be gone
+        rest_s = None
     end = rig.children["arm_bridge_node"].ended()
     cause = "; ".join(f"{node}: {text}" for node, text in witness.troubles.items() if text)
     reason = witness.reason if end is None else f"{end.name} ended: {end.reason}"

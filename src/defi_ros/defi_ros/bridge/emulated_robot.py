@@ -31,6 +31,7 @@ class EmulatedRobot(DefiNode):
         simulation: The arm; its own thread steps it.
         franka: The status of a Franka, or None.
         ur: The status of a UR, or None.
+        silent: Whether it tells no joint states.
     """
 
     NAME = "emulated_robot"
@@ -39,6 +40,7 @@ class EmulatedRobot(DefiNode):
         """See `DefiNode`."""
         super().__init__(**options)
         self.declare_parameter("description", "")
+        self.silent = False
 
     def configure(self) -> None:
         """Opens everything that the robot has."""
@@ -93,6 +95,7 @@ class EmulatedRobot(DefiNode):
             message.header.stamp = to_stamp(now_ns)
             message.position = float_array([*readings.positions, readings.finger_m])
             message.velocity = float_array([*readings.velocities, 0.0])
-            self._states.publish(message)
+            if not self.silent:
+                self._states.publish(message)
             due_s = max(due_s + PERIOD_S, time.monotonic() - PERIOD_S)
             time.sleep(max(due_s - time.monotonic(), 0.0))

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool, String
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from defi_models.inference import load
@@ -37,7 +37,7 @@ from defi_ros.control.preflight import check_policy_fits_robot, check_robot_fits
 from defi_ros.drivers import make_arm_driver, make_gripper_driver
 from defi_ros.drivers.robot_status import make_robot_status
 from defi_ros.nodes.action_stage import wait_for_description, wait_for_joints
-from defi_ros.nodes.arm_guard import STOPS, ArmGuard
+from defi_ros.nodes.arm_guard import ArmGuard
 from defi_ros.nodes.arm_inbox import ArmInbox
 from defi_ros.nodes.arm_report import ArmReport
 from defi_ros.sections import NO_POLICY
@@ -112,9 +112,6 @@ class ArmBridgeNode(DefiNode):
         self.hear("joint_states", JointState, inbox.on_joints, qos.STATES)
         self.hear("action_chunk", ActionChunkMsg, inbox.on_chunk, qos.STREAM)
         self.hear("teleop/command", TeleopCommand, inbox.on_teleop, qos.STREAM)
-        for topic, source in STOPS.items():
-            for profile in (qos.EVENTS, qos.LATCHED):  # one that was latched before this node was there is heard too
-                self.hear(topic, Bool, lambda said, source=source: inbox.on_emergency_stop(said.data, source), profile)
         for role in POLICY_ROLES:
             self.watch(f"{role}/alive", lambda alive, role=role: inbox.on_alive(role, alive))
             self.hear(f"{role}/trouble", String, lambda said, role=role: inbox.on_trouble(role, said), qos.LATCHED)
@@ -124,7 +121,6 @@ class ArmBridgeNode(DefiNode):
 
     def activate(self) -> None:
         """Starts the control loop, unless somebody else commands the arm already."""
-        self._guard.check_topics()
         self._guard.begin()
         self._starts_policy = self._robot.control.start_mode == Mode.POLICY.name
         if self.owns_process:

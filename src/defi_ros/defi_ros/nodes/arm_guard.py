@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.task import Future
+from std_msgs.msg import Bool
 
 from defi_models.contract import DefiError
+from defi_ros.bridge import qos
 from defi_ros.bridge.caller import Caller
 from defi_ros.bridge.lifecycle import DefiNode
 from defi_ros.control.arm import ROBOT, ArmCore
@@ -49,23 +52,36 @@ class ArmGuard:
         self._node, self._core, self._inbox = node, core, inbox
         self._driver, self._status = driver, status
         self._rival = RivalBridge(node)
+        self._latched: set[str] = set()
+        for topic in STOPS:
+            self._hear_stop(topic, qos.EVENTS)
         self._topics = driver.topics + (() if gripper is None else gripper.topics)
         self._faults: dict[str, str] = {}
         self._looks = 0
         self._recovering = False
 
-    def check_topics(self) -> None:
-        """Refuses to begin beside another commander.
+    def begin(self) -> None:
+        """Hears stops that are latched, and forgets what the robot said while nobody commanded it.
+
+        Raises:
+            DriverError: another node commands the arm.
+        """
+        self._check_topics()
+        self._look_at_stops()
+        if self._status is not None:
+            self._status.fault()
+
+    def _hear_stop(self, topic: str, profile: QoSProfile) -> None:
+        source = STOPS[topic]
+        self._node.hear(topic, Bool, lambda said: self._inbox.on_emergency_stop(said.data, source), profile)
+
+    def _check_topics(self) -> None:
+        """Refuses to go on beside another commander.
 
         Raises:
             DriverError: names it.
         """
         check_sole_publisher(self._node, self._topics, self._driver.companions)
-
-    def begin(self) -> None:
-        """Forgets what the robot said while nobody commanded it."""
-        if self._status is not None:
-            self._status.fault()
 
     def look(self) -> None:
         """Tells the core what began or ended to stand in the way."""
@@ -78,14 +94,22 @@ class ArmGuard:
         self._note("arm bridge", self._rival.look())
         self._look_at_stops()
         try:
-            self.check_topics()
+            self._check_topics()
         except DriverError as error:
             self._note("command topic", str(error))
         else:
             self._note("command topic", None)
 
     def _look_at_stops(self) -> None:
-        """Tells of a stop topic with several publishers, which cannot be told apart."""
+        """Hears latched stops, pressed before this node was there, and tells of a topic with several publishers.
+
+        Asking for latched messages at once would make every other publisher warn of it.
+        """
+        for topic in STOPS.keys() - self._latched:
+            offered = [info.qos_profile.durability for info in self._node.get_publishers_info_by_topic(topic)]
+            if DurabilityPolicy.TRANSIENT_LOCAL in offered:
+                self._latched.add(topic)
+                self._hear_stop(topic, qos.LATCHED)
         count = self._node.count_publishers(WALL_STOP)
         several = None
         if count > 1:
