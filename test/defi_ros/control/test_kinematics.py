@@ -112,3 +112,17 @@ def test_shapes_are_checked(spec, kinematics):
         ConfigError, match=r"pose of shape \(6,\) and a seed of shape \(7,\), expected \(7,\) and \(7,\)"
     ):
         kinematics.inverse(np.zeros(6), spec.home)
+
+
+def test_the_limits_of_the_description_are_told_in_the_order_of_the_joints_and_cannot_be_changed(spec):
+    import defi_sim
+
+    turned = Kinematics(defi_sim.robot_description(), spec.joint_names[::-1], spec.tip_frame, spec.limits)
+    described = turned.described_limits
+    np.testing.assert_allclose(described.lower[:2], [-2.8973, -0.0175])
+    np.testing.assert_allclose(described.upper[:2], [2.8973, 3.7525])
+    np.testing.assert_allclose(described.velocity, [2.61, 2.61, 2.61, 2.175, 2.175, 2.175, 2.175])
+    with pytest.raises(ValueError, match="read-only"):
+        described.velocity[0] = 1.0
+    with pytest.raises(AttributeError):
+        described.velocity = np.ones(7)

@@ -97,7 +97,7 @@ class TeleopTarget:
         joints, reason = self._reach.step(pose, reference, self._effort, stays=True)
         # Where the arm cannot go the target does not run away either, so that turning back acts at once.
         stands = bool(reason) and (joints == reference).all()
-        self._pose = self._kinematics.forward(joints) if reason else pose
+        self._pose = self._kinematics.forward(joints) if reason or self._kinematics.place_first else pose
         self._ramp.stop(np.full(6, True) if stands else np.append(pose[:3] != free, [False] * 3))
         return joints, reason
 
