@@ -101,6 +101,12 @@ def test_a_ur_is_never_brought_back_past_a_person():
         ur_recovery(False, UrMode.RUNNING, 77, "resend")
 
 
+@pytest.mark.parametrize("mode", [UrMode.BACKDRIVE, UrMode.CONFIRM_SAFETY, UrMode.BOOTING, UrMode.DISCONNECTED])
+def test_a_ur_that_a_person_has_in_hand_or_that_is_not_ready_is_not_powered_on(mode):
+    with pytest.raises(RecoveryError, match=f"got robot mode {mode.name}, expected RUNNING, IDLE or power off"):
+        ur_recovery(False, mode, UrSafety.NORMAL, "resend")
+
+
 def test_a_ur_whose_safety_mode_is_undefined_waits_for_a_person():
     with pytest.raises(RecoveryError, match=r"got safety mode UNDEFINED_SAFETY_MODE, .* look at the teach pendant"):
         ur_recovery(False, UrMode.POWER_OFF, UrSafety.UNDEFINED_SAFETY_MODE, "resend")

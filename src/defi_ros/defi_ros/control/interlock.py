@@ -115,6 +115,14 @@ UR_PERSON = {
     UrSafety.AUTOMATIC_MODE_SAFEGUARD_STOP: "leave the safeguarded space and reset the safeguard",
     UrSafety.SYSTEM_THREE_POSITION_ENABLING_STOP: "hold the enabling device in its middle position",
 }
+UR_WAITS = {
+    UrMode.NO_CONTROLLER: "switch its controller on",
+    UrMode.DISCONNECTED: "wait until its controller has found the arm, or look at the cables",
+    UrMode.CONFIRM_SAFETY: "confirm the safety configuration on the teach pendant",
+    UrMode.BOOTING: "wait until it has started",
+    UrMode.BACKDRIVE: "a person moves it by hand; leave backdrive on the teach pendant",
+    UrMode.UPDATING_FIRMWARE: "wait until it has updated itself",
+}
 UR_MOVES = (UrSafety.NORMAL, UrSafety.REDUCED)
 UR_UNKNOWN = "unknown safety mode; look at the teach pendant and bring the robot back there"
 
@@ -154,6 +162,8 @@ def ur_recovery(program_running: bool | None, mode: int | None, safety: int | No
     if person is not None:
         said = "nothing" if safety is None else _ur_safety(safety)
         raise RecoveryError(f"recovery: got safety mode {said}, expected PROTECTIVE_STOP or NORMAL; {person}")
+    if mode is not None and mode in tuple(UrMode) and (person := UR_WAITS.get(UrMode(mode))) is not None:
+        raise RecoveryError(f"recovery: got robot mode {_ur_mode(mode)}, expected RUNNING, IDLE or power off; {person}")
     steps = ["unlock_protective_stop"] if safety == UrSafety.PROTECTIVE_STOP else []
     if mode != UrMode.RUNNING:
         steps += ["power_on", "brake_release"]
