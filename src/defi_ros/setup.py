@@ -37,6 +37,6 @@ setup(
     zip_safe=False,
     entry_points={
         "console_scripts": [f"{node}_node = {NAME}.nodes.{node}_node:main" for node in NODES],
-        "defi.commands": ["teleop = defi_ros.cli.teleop:Teleop", "up = defi_ros.up:Up"],
+        "defi.commands": ["arm = defi_ros.cli.arm:Arm", "teleop = defi_ros.cli.teleop:Teleop", "up = defi_ros.up:Up"],
     },
 )

@@ -299,6 +299,38 @@ def test_without_a_policy_none_has_the_arm_from_the_start(graph, robot, panda_ur
     assert "got control.start_mode POLICY and policy.path 'none', expected a policy or HOLD" in node.failure
 
 
+def test_a_recovery_from_nothing_leaves_the_arm_as_it_is(graph, arm):
+    client = graph.peer.create_client(Trigger, "recover")
+    graph.until(client.service_is_ready)
+    future = client.call_async(Trigger.Request())
+    answer = graph.until(future.done) and future.result()
+    assert answer.success and answer.message == "recovery: nothing to recover from, the arm is not STOPPED"
+    assert arm.state.mode == ControlState.HOLD
+
+
+def ask_in_a_terminal(graph, what):
+    """Exit code and what `defi arm <what>` printed."""
+    command = [sys.executable, "-m", "defi_models.cli", "arm", what, "--namespace", graph.namespace]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    graph.until(lambda: process.poll() is not None, 30.0)
+    return process.returncode, process.communicate()[0].strip()
+
+
+def test_in_any_terminal_the_arm_is_looked_at_stopped_and_brought_back(graph, arm):
+    assert ask_in_a_terminal(graph, "state") == (0, "HOLD (start), at rest")
+    assert ask_in_a_terminal(graph, "stop") == (0, "STOPPED granted to defi arm")
+    assert ask_in_a_terminal(graph, "state") == (0, "STOPPED (stop asked for by defi arm), at rest")
+    code, said = ask_in_a_terminal(graph, "policy")
+    assert code == 1 and "POLICY refused: STOPPED" in said
+    assert ask_in_a_terminal(graph, "recover")[0] == 0
+    assert ask_in_a_terminal(graph, "reset") == (0, "HOLD granted to defi arm")
+
+
+def test_where_no_bridge_is_heard_the_terminal_says_where_it_listened(graph):
+    code, said = ask_in_a_terminal(graph, "state")
+    assert code == 2 and "got no control_state for 3 s in ROS domain" in said and graph.namespace in said
+
+
 class PlayedGripper:
     """Notes what it is told."""
 

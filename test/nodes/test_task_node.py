@@ -153,6 +153,26 @@ def test_a_policy_that_lost_the_authority_aborts_the_task_with_the_reason(graph,
     assert result.reason == "the policy lost the authority: no new chunk for 0.50 s"
 
 
+def test_a_task_that_a_person_took_over_tells_who_took_the_arm(graph, scene):
+    bridge, said, _, client = scene
+    handle = client.send("open the drawer")
+    running(graph, said, "open the drawer")
+    bridge.state.mode, bridge.state.source = ControlState.TELEOP, "keyboard"
+    graph.until(lambda: client.feedback and client.feedback[-1].mode == ControlState.TELEOP)
+    bridge.state.mode, bridge.state.reason = ControlState.HOLD, "keyboard released the deadman"
+    _, result = client.result(handle)
+    assert result.reason == "keyboard took the arm and did not give it back: keyboard released the deadman"
+
+
+def test_a_task_that_was_never_begun_tells_why_the_arm_rested(graph, scene):
+    bridge, _, _, client = scene
+    bridge.state.at_rest, bridge.state.verdict_reason = True, "inference_node: got 'foo bar', which no task knows"
+    _, result = client.result(client.send("foo bar", timeout_s=0.3))
+    assert result.reason == (
+        "timeout: not done after 0.3 s; the arm rests: inference_node: got 'foo bar', which no task knows"
+    )
+
+
 def test_a_silent_arm_bridge_aborts_the_task(graph, scene):
     bridge, said, _, client = scene
     handle = client.send("open the drawer")

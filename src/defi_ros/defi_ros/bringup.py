@@ -118,12 +118,16 @@ def processes(robot: RobotFile, options: BringupOptions) -> list[Process]:
     """Every process of the graph, slowest to start first.
 
     Raises:
-        ConfigError: the robot has no cameras to act by.
+        ConfigError: the robot has a policy and no cameras to act by.
     """
-    if not robot.cameras:
-        raise ConfigError(f"robot {robot.name!r}: got no cameras, expected at least one under `cameras:`")
+    policy = options.policy or robot.policy.path
+    if not robot.cameras and policy != NO_POLICY:
+        raise ConfigError(
+            f"robot {robot.name!r}: got no cameras and policy {policy!r}, expected at least one under `cameras:`, or "
+            f"policy.path {NO_POLICY!r} for an arm that people alone move"
+        )
     bodies = [_sim(robot, options)] if options.sim else _cameras(robot, options)
-    inference = [] if (options.policy or robot.policy.path) == NO_POLICY else _inference(robot, options)
+    inference = [] if policy == NO_POLICY else _inference(robot, options)
     guarded = robot.driver.kind == "forward_velocity"
     guards = [_process(robot, options, "stop_guard_node", stops_last=True)] if guarded else []
     rest = [_process(robot, options, module) for module in ("arm_bridge_node", "task_node")]

@@ -17,6 +17,7 @@ from rclpy.context import Context
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
 from std_msgs.msg import String
 
 from defi_models.contract import DefiError
@@ -120,6 +121,14 @@ class DefiNode(OwningNode):
     def is_active(self) -> bool:
         """Whether the lifecycle state is active, failed or not."""
         return self._state == "active"
+
+    def wait_to_hear(self, topic: str, message_type: type, profile: QoSProfile, **until: Any) -> Any | None:
+        """See `OwningNode.wait_to_hear`; shows what is waited for."""
+        self.health.set(mode=f"waits for {topic}")
+        try:
+            return super().wait_to_hear(topic, message_type, profile, **until)
+        finally:
+            self.health.set(mode="")
 
     def tell_troubles(self, name: str) -> None:
         """Says on the latched `<name>/trouble` what keeps this node from its work, whenever it changes; empty: nothing.

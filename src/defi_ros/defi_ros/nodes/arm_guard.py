@@ -14,6 +14,7 @@ from defi_ros.bridge import qos
 from defi_ros.bridge.caller import Caller
 from defi_ros.bridge.lifecycle import DefiNode
 from defi_ros.control.arm import ROBOT, ArmCore
+from defi_ros.control.authority import Mode
 from defi_ros.drivers import ArmDriver, GripperDriver
 from defi_ros.drivers.interface import DriverError, check_sole_publisher
 from defi_ros.drivers.robot_status import RobotStatus
@@ -24,6 +25,7 @@ WALL_STOP = "emergency_stop"
 STOPS = {WALL_STOP: "emergency stop", "teleop/emergency_stop": "emergency stop at the input device"}
 LOOK_EVERY = 10  # looks at the robot for one at the graph, which costs a tenth of a millisecond
 RECOVERY = "recovery"
+RECOVERING = "a recovery was asked for; once it is over, a reset lets the arm move again"
 
 
 class ArmGuard:
@@ -142,12 +144,15 @@ class ArmGuard:
                 f"recovery: got {', '.join(sorted(self._inbox.pressed))} pressed, expected none; release it"
             )
             return response
+        if self._core.authority.mode != Mode.STOPPED and not self._faults:
+            response.success, response.message = True, "recovery: nothing to recover from, the arm is not STOPPED"
+            return response
         if self._recovering or self._node.state != "active":
             response.message = "recovery: one runs already" if self._recovering else "the arm bridge is not active"
             return response
         self._recovering = True
         done: Future[tuple[bool, str]] = Future(executor=self._node.executor)
-        self._inbox.put(lambda now_ns: self._core.on_fault(RECOVERY, "a recovery runs", now_ns))
+        self._inbox.put(lambda now_ns: self._core.on_fault(RECOVERY, RECOVERING, now_ns))
         self._node.start_worker(RECOVERY, lambda stop: done.set_result(self._try_recover(stop)))
         response.success, response.message = await done or (False, "recovery: it ended without a result")
         self._inbox.put(lambda now_ns: self._core.on_fault(RECOVERY, None, now_ns))

@@ -39,6 +39,7 @@ class Attempt:
     success: bool = False
     canceled: bool = False
     reason: str = ""
+    taken_by: str = ""  # the person's device that had the arm meanwhile
 
     def enter(self, phase: Phase, now_s: float) -> None:
         """Goes on to the next phase."""
@@ -62,12 +63,16 @@ class Attempt:
             return f"STOPPED: {state.reason}"
         if self.phase == Phase.ASKING and now_s - self.phase_since_s > ANSWER_TIMEOUT_S:
             return f"set_authority did not answer within {ANSWER_TIMEOUT_S:g} s"
+        if state.mode == ControlState.TELEOP:
+            self.taken_by = state.source
         if self.phase == Phase.RUNNING and state.mode == ControlState.HOLD:
             self.not_policy_since_s = self.not_policy_since_s or now_s
             if now_s - self.not_policy_since_s > TAKEN_AWAY_S:
-                return f"the policy lost the authority: {state.reason}"
+                taken = f"{self.taken_by} took the arm and did not give it back" if self.taken_by else ""
+                return f"{taken or 'the policy lost the authority'}: {state.reason}"
         else:
             self.not_policy_since_s = None
         if self.phase == Phase.RUNNING and now_s - self.started_s > self.timeout_s:
-            return f"timeout: not done after {self.timeout_s:g} s"
+            rests = f"; the arm rests: {state.verdict_reason}" if state.at_rest and state.verdict_reason else ""
+            return f"timeout: not done after {self.timeout_s:g} s{rests}"
         return None
