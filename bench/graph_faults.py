@@ -204,7 +204,7 @@ OTHERS: Sequence[Fault] = (
         "emergency stop by topic, stopped already: a reset is refused",
         "stopped",
         press_when_stopped,
-        "reset refused: still emergency stop is pressed",
+        "reset refused, because this still stands: emergency stop is pressed",
     ),
     Fault("emergency stop by service, policy moving", "policy", stop_by_service, "stop asked for by bench"),
     Fault("emergency stop by service, person moving", "person", stop_by_service, "stop asked for by bench"),

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import interfaces
@@ -48,7 +48,7 @@ class Installation:
         started = time.monotonic()
         source = f"the sourced ROS 2 {self.ros}" if self.ros else "ROS 2 Kilted from wheels"
         print(f"make setup: Python {sys.version.split()[0]}, {source}; log in {self.journal.log}", flush=True)
-        self.journal.log.write_text("", encoding="utf-8")
+        self.journal.begin()
         with self.journal.line("what this machine has"):
             self.check_machine(steps)
         for step in steps:
@@ -137,7 +137,8 @@ class Installation:
             question = "import numpy, sysconfig; print(sysconfig.get_path('include')); print(numpy.get_include())"
             answer = subprocess.run([self.python, "-c", question], capture_output=True, text=True, check=True)
             interfaces.repair_wheels(self.venv, *answer.stdout.split("\n")[:2])
-        interfaces.build(self.root, self.venv, interfaces.packages_to_build(self.ros), self.execute)
+        packages = interfaces.packages_to_build(self.ros)
+        interfaces.build(self.root, self.venv, packages, self.execute, self.journal.progress)
 
     def install_packages(self) -> None:
         """Installs the packages of src/ editable, so that a changed file needs no set-up."""
@@ -182,9 +183,14 @@ class Installation:
         quiet = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
         self.execute([self.python, "-m", "pip", arguments[0], *quiet, *arguments[1:]])
 
-    def execute(self, command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> None:
-        """Runs a command into the log."""
-        self.journal.run(command, self.lock, env, cwd=self.root)
+    def execute(
+        self,
+        command: Sequence[str | Path],
+        env: Mapping[str, str] | None = None,
+        heard: Callable[[str], None] | None = None,
+    ) -> None:
+        """Runs a command into the log, telling `heard` each line of it."""
+        self.journal.run(command, self.lock, env, self.root, heard)
 
 
 def beside_ros(lines: Sequence[str]) -> list[str]:

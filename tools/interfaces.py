@@ -20,6 +20,7 @@ COMPATIBLE = {
     "tf2_msgs": "tf2_msgs.msg",
     "ur_dashboard_msgs": "ur_dashboard_msgs.msg",
 }
+BEGUN = re.compile(r"Starting >>> (\S+)")  # what colcon says when it begins a package
 PYTHON_INCLUDE = re.compile(r"/opt/python/cp\d+-cp\d+\w*/include/python3\.\d+\w*")
 NUMPY_INCLUDE = re.compile(r"/opt/python/cp\d+-cp\d+\w*/lib/python3\.\d+\w*/site-packages/numpy/_?core/include")
 
@@ -63,9 +64,13 @@ def repair_wheels(venv: Path, python_include: str, numpy_include: str) -> int:
 
 
 def build(
-    root: Path, venv: Path, packages: Sequence[str], run: Callable[[Sequence[str | Path], Mapping[str, str]], None]
+    root: Path,
+    venv: Path,
+    packages: Sequence[str],
+    run: Callable[[Sequence[str | Path], Mapping[str, str], Callable[[str], None]], None],
+    progress: Callable[[str], None],
 ) -> None:
-    """Builds interface packages into the environment, so that there is nothing to source.
+    """Builds interface packages into the environment, so that there is nothing to source; tells `progress` of each begun.
 
     Starts from an empty build folder: a half-written object file of a killed build would be taken for a whole one.
     """
@@ -80,7 +85,14 @@ def build(
     command += ["--base-paths", *(root / package for package in packages)]
     command += ["--build-base", builds, "--merge-install", "--install-base", venv]
     command += ["--cmake-args", f"-DPython3_EXECUTABLE={venv / 'bin' / 'python'}", "-DBUILD_TESTING=OFF"]
-    run(command, env)
+    begun: list[str] = []
+
+    def heard(line: str) -> None:
+        if found := BEGUN.match(line):
+            begun.append(found[1])
+            progress(f"messages {len(begun)} of {len(packages)}: {found[1]}")
+
+    run(command, env, heard)
 
 
 def site_packages(venv: Path) -> Path:

@@ -11,12 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 TAIL_LINES = 15
 STOP_TIMEOUT_S = 5.0
+LISTEN_S = 0.5  # how often what a command has said is looked at
 
 # What the log of a failed command tells, and what a person can do about it. First match wins.
 CAUSES: tuple[tuple[str, str], ...] = (
@@ -106,24 +107,48 @@ class Journal:
 
     def __init__(self, log: Path):
         self.log = log
+        self._progress = False
         log.parent.mkdir(parents=True, exist_ok=True)
+
+    def begin(self) -> None:
+        """Begins an empty log; the one before stays beside it with `.1` added, since it may tell why a set-up failed."""
+        if self.log.is_file() and self.log.stat().st_size > 0:
+            self.log.replace(self.log.with_name(f"{self.log.name}.1"))
+        self.log.write_text("", encoding="utf-8")
 
     @contextmanager
     def line(self, text: str) -> Iterator[None]:
         """One line: what is being done, then how long it took or that it failed."""
         started = time.monotonic()
+        self._progress = False
         print(f"  {text:<44}", end="", flush=True)
         try:
             yield
         except BaseException:
+            self._end_progress(text)
             print(f"failed after {time.monotonic() - started:.1f} s", flush=True)
             raise
+        self._end_progress(text)
         print(f"{time.monotonic() - started:6.1f} s", flush=True)
 
+    def progress(self, text: str) -> None:
+        """How far the step of the open line is: in its place on a terminal, else as a line of its own."""
+        self._progress = True
+        print(f"{_anew()}  {text:<44}", end="", flush=True)
+
+    def _end_progress(self, text: str) -> None:
+        if self._progress:
+            print(f"{_anew()}  {text:<44}", end="", flush=True)
+
     def run(
-        self, command: Sequence[str | Path], lock: int, env: Mapping[str, str] | None = None, cwd: Path | None = None
+        self,
+        command: Sequence[str | Path],
+        lock: int,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        heard: Callable[[str], None] | None = None,
     ) -> None:
-        """Runs a command, its output into the log.
+        """Runs a command, its output into the log; tells `heard` each line of it meanwhile.
 
         The command holds `lock` too: when this process is killed, the next set-up waits for what it left running.
 
@@ -146,7 +171,7 @@ class Journal:
                 start_new_session=True,
             )
             try:
-                code = process.wait()
+                code = process.wait() if heard is None else _follow(process, self.log, start, heard)
             except BaseException:
                 _stop(process)
                 raise
@@ -169,6 +194,24 @@ class Journal:
                 python = f"{sys.version_info.major}.{sys.version_info.minor}"
                 return f"{cause.format(python=python, **found.groupdict())}\n  {said}"
         return said
+
+
+def _anew() -> str:
+    return "\r" if sys.stdout.isatty() else "\n"
+
+
+def _follow(process: subprocess.Popen[bytes], log: Path, start: int, heard: Callable[[str], None]) -> int:
+    """Waits for a command, telling each whole line that it adds to the log from `start` on; returns its exit code."""
+    code, rest = None, b""
+    with log.open("rb") as said:
+        said.seek(start)
+        while code is None:
+            with suppress(subprocess.TimeoutExpired):
+                code = process.wait(LISTEN_S)
+            *lines, rest = (rest + said.read()).split(b"\n")
+            for line in lines:
+                heard(line.decode("utf-8", errors="replace"))
+    return code
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -6,12 +6,20 @@ import pytest
 
 from defi_models.contract import ConfigError
 from defi_ros import robot as robot_module
-from defi_ros.robot import available_robots, load_robot, parse_robot, robots_folder
+from defi_ros.robot import _usual_topic, available_robots, load_robot, parse_robot, robots_folder
+from defi_ros.sections import ARM_DRIVERS, Driver
 
 
 @pytest.fixture(scope="module")
 def text() -> str:
     return (robots_folder() / "franka.yaml").read_text()
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(b"name: mine\xff\xfe")
+    with pytest.raises(ConfigError, match=r"mine.yaml, expected a text in UTF-8 \(invalid start byte at byte 10\)"):
+        load_robot(str(path))
 
 
 def test_every_shipped_robot_loads_and_is_named_like_its_file():
@@ -30,7 +38,8 @@ def test_the_limits_are_scaled_by_the_part_in_use(text):
 
 def test_a_path_loads_a_file_anywhere(tmp_path):
     shutil.copy(robots_folder() / "franka.yaml", tmp_path / "mine.yaml")
-    assert load_robot(tmp_path / "mine.yaml").arm == "franka_panda"
+    mine = load_robot(tmp_path / "mine.yaml")
+    assert (mine.arm, mine.name) == ("franka_panda", "franka")  # a copy need not be called like its file
 
 
 def test_an_installed_share_is_found_where_there_is_no_source_tree(tmp_path, monkeypatch):
@@ -61,7 +70,7 @@ def test_an_unknown_robot_lists_what_exists(name, message):
     [
         ("chunk_timeout_s", "chunk_timeuot_s", r"line \d+: section 'control': got an unknown key 'chunk_timeuot_s'. Did you mean 'chunk_timeout_s'\? Known: rate_hz,"),
         ("\nhome:", "\nhoem:", r"line \d+: top level: got an unknown key 'hoem'. Did you mean 'home'\?"),
-        ("arm: franka_panda", "", r"top level: got no key 'arm', expected it \(Kind of arm; policies are trained for one.\). Keys here: name, arm,"),
+        ("arm: franka_panda", "", r"top level: got no key 'arm', expected it \(Kind of arm; policies are trained for one.\). Known keys: name, arm,"),
         ("  lower: [0.15, -0.65, -0.05]", "  ", r"section 'workspace': got no key 'lower', expected it in m"),
         ("  rate_hz: 200", "  rate_hz: 5", r"line \d+: control.rate_hz: got 5 Hz, expected 50..1000 Hz \(Rate of the command loop \[Hz\].\)"),
         ("velocity: [2.175", "velocity: [-1", r"line \d+: joints.velocity.0: got -1 rad/s, expected above 0 and at most 30 rad/s"),
@@ -89,10 +98,11 @@ def test_an_unknown_robot_lists_what_exists(name, message):
         ("    acceleration: 0.6 ", "    # ", r"section 'joints.limit_scale': got no key 'acceleration', expected it"),
         ("reanchor_rad: 0.1", "max_deviation_rad: 2.0", r"line \d+: control.max_deviation_rad: got 2 rad, expected above 0 and at most 0.7 rad"),
         ("reanchor_rad: 0.1", "reanchor_rad: 0.5", r"line \d+: control: got reanchor_rad 0.5 rad and max_deviation_rad 0.35 rad, expected reanchor_rad <= max_deviation_rad"),
-        ("kind: forward_position ", "kind: forward_velocity ", r"line \d+: driver.topic: got 'forward_position_controller/commands' with kind 'forward_velocity', expected the topic of a velocity controller: .* Change both; topic \"\" is the usual one of the kind"),
-        ("topic: forward_position_controller/", "topic: /velocity_cell/left_velocity_controller/", r"line \d+: driver.topic: got '/velocity_cell/left_velocity_controller/commands' with kind 'forward_position', expected the topic of a position controller"),
+        ("kind: forward_position ", "topic: forward_position_controller/commands\n  kind: forward_velocity ", r"line \d+: driver.topic: got 'forward_position_controller/commands' with kind 'forward_velocity', expected the topic of a velocity controller: .* Change both, or leave driver.topic out for 'forward_velocity_controller/commands', the usual one of the kind"),
+        ("kind: forward_position ", "topic: /velocity_cell/left_velocity_controller/commands\n  kind: forward_position ", r"line \d+: driver.topic: got '/velocity_cell/left_velocity_controller/commands' with kind 'forward_position', expected the topic of a position controller"),
         ("joints:\n", "joints: 7\nold:\n", r"got an unknown key 'old'|joints: got 7, expected a section"),
-        ("name: franka", "name: [", "got a text that is no YAML"),
+        ("name: franka", "name: [", r"line \d+: got a text that is no YAML"),
+        ("lower: [0.15", "lower: [0.95", r"workspace: got lower \[0.95, -0.65, -0.05\] and upper \[0.85, 0.65, 0.95\], expected lower < upper"),
     ],
 )  # fmt: skip
 def test_a_bad_file_gives_one_message_that_says_what_and_where(text, old, new, message):
@@ -122,13 +132,57 @@ def test_a_file_without_an_interlock_has_none(text):
         ("forward_velocity", "/position_7/arm_velocity_controller/commands"),
         ("forward_velocity", "arm_controller/commands"),
         ("forward_position", "/velocity_cell/left_position_controller/commands"),
+        ("cartesian_pose", "equilibrium_pose"),
+        ("cartesian_pose", "/left/target_pose"),
+        ("cartesian_pose", "pose_controller/commands"),
+        ("servo_twist", "left_servo/delta_twist_cmds"),
+        ("servo_pose", "pose"),
         ("joint_trajectory", "scaled_position_trajectory_controller/joint_trajectory"),
     ],
 )
 def test_a_topic_of_the_kind_s_own_controller_is_taken(text, kind, topic):
     text = text.replace("kind: forward_position ", f"kind: {kind} ")
-    robot = parse_robot(text.replace("topic: forward_position_controller/commands", f"topic: {topic}"), "franka.yaml")
+    robot = parse_robot(text.replace("\ndriver:", f"\ndriver:\n  topic: {topic} "), "franka.yaml")
     assert (robot.driver.kind, robot.driver.topic) == (kind, topic.strip('"'))
+
+
+@pytest.mark.parametrize("kind", ARM_DRIVERS)
+@pytest.mark.parametrize("foreign", ARM_DRIVERS)
+def test_the_usual_topic_of_another_kind_is_refused_with_line_and_default(text, kind, foreign):
+    """It once went through to DDS, which refused two types on one topic in words of its own."""
+    usual = {name: _usual_topic(Driver(name, servo_node="left_servo")) for name in ARM_DRIVERS}
+    given = text.replace("kind: forward_position ", f"servo_node: left_servo\n  kind: {kind} ")
+    given = given.replace("\ndriver:", f"\ndriver:\n  topic: /cell/{usual[foreign]} ")
+    if kind == foreign:
+        assert parse_robot(given, "mine.yaml").driver.topic == f"/cell/{usual[kind]}"
+        return
+    line = given[: given.index("  topic: /cell")].count("\n") + 1
+    with pytest.raises(
+        ConfigError, match=rf"mine.yaml, line {line}: driver.topic: got '/cell/{usual[foreign]}'"
+    ) as refused:
+        parse_robot(given, "mine.yaml")
+    assert f"with kind {kind!r}, expected" in str(refused.value)
+    assert f"eave driver.topic out for {usual[kind]!r}, the usual one of the kind" in str(refused.value)
+
+
+def test_the_controller_of_trajectories_may_have_any_name_and_its_topic_still_tells_its_kind():
+    text = (robots_folder() / "fr3.yaml").read_text().replace("kind: joint_trajectory ", "kind: cartesian_pose ")
+    with pytest.raises(
+        ConfigError, match="a topic of kind 'joint_trajectory', with kind 'cartesian_pose', expected one"
+    ):
+        parse_robot(text, "fr3.yaml")
+
+
+@pytest.mark.ros
+def test_the_usual_topics_are_those_of_the_drivers_and_of_the_emulated_controllers():
+    from defi_ros.bridge.emulated_controllers import ENDPOINTS
+    from defi_ros.drivers import cartesian_pose, forward_position, forward_velocity, joint_trajectory
+
+    for driver in (forward_position, forward_velocity, joint_trajectory, cartesian_pose):
+        kind = driver.__name__.rpartition(".")[2]
+        assert _usual_topic(Driver(kind)) == driver.DEFAULT_TOPIC == ENDPOINTS[kind]
+    assert _usual_topic(Driver("servo_twist")) == f"{ENDPOINTS['servo']}/delta_twist_cmds"
+    assert _usual_topic(Driver("servo_pose")) == f"{ENDPOINTS['servo']}/pose_target_cmds"
 
 
 def test_where_no_gripper_is_commanded_its_joint_does_not_matter(text):
@@ -140,6 +194,35 @@ def test_where_no_gripper_is_commanded_its_joint_does_not_matter(text):
 def test_an_empty_file_is_no_robot(nothing):
     with pytest.raises(ConfigError, match=r"got no key 'name'|expected a section with names and values"):
         parse_robot(nothing, "empty.yaml")
+
+
+def test_a_workspace_that_is_inside_out_is_found_at_its_line(text):
+    """It was once looked for among the joints."""
+    given = text.replace("  lower: [0.15", "  lower: [0.95")
+    line = given[: given.index("\nworkspace:") + 1].count("\n") + 1
+    with pytest.raises(ConfigError, match=rf"^mine.yaml, line {line}: workspace: got lower \[0.95"):
+        parse_robot(given, "mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            "name: a\njoints:\n  names: [a, b\n  lower: [0]\n",
+            "mine.yaml, line 4: got a text that is no YAML: expected ',' or ']', but got ':' (while parsing a flow sequence from "
+            "line 3 on)\n      lower: [0]\n           ^",
+        ),
+        (
+            "name: fra: nka",
+            "mine.yaml, line 1: got a text that is no YAML: mapping values are not allowed here\n    name: fra: nka\n             ^",
+        ),
+        ("name: a\narm: \x00b", "mine.yaml, line 2: got a text that is no YAML: special characters are not allowed: #x0000"),
+    ],
+)  # fmt: skip
+def test_a_text_that_is_no_yaml_is_shown_with_its_place_below_the_message(given, message):
+    with pytest.raises(ConfigError) as refused:
+        parse_robot(given, "mine.yaml")
+    assert str(refused.value) == message
 
 
 def test_yaml_cannot_run_code():

@@ -59,7 +59,7 @@ def test_a_section_left_out_is_what_was_made_for_it_but_one_that_is_given_says_w
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, r"here: top level: got no key 'name', expected it \(Name.\). Keys here: name, inner, limit, sizes"),
+        ({}, r"here: top level: got no key 'name', expected it \(Name.\). Known keys: name, inner, limit, sizes"),
         ({"name": "a", "inner": {"rate_hz": 0}}, "here: inner.rate_hz: got 0 Hz, expected above 0 and at most 100 Hz"),
         ({"name": "a", "limit": -1}, "here: limit: got -1 m, expected at least 0 m"),
         ({"name": "a", "sizes": 3}, "here: sizes: got 3 px, expected a list in px"),

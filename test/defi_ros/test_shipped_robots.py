@@ -11,7 +11,7 @@ from defi_ros import sections
 from defi_ros.bringup import BringupOptions, processes
 from defi_ros.control.kinematics import Kinematics
 from defi_ros.control.preflight import check_robot_fits_description
-from defi_ros.robot import available_robots, load_robot, robots_folder
+from defi_ros.robot import _usual_topic, available_robots, load_robot, parse_robot, robots_folder
 from defi_ros.settings import doc_of, unit_of, with_values
 from defi_ros.up.processes import StopTimes
 from defi_ros.up.request import add_arguments, checked
@@ -170,16 +170,48 @@ def test_a_policy_for_another_arm_is_still_refused():
 def test_a_velocity_controller_brings_its_guard_along(tmp_path):
     text = (robots_folder() / "ur5e.yaml").read_text()
     file = tmp_path / "ur5e.yaml"
-    text = text.replace("kind: forward_position ", "kind: forward_velocity ", 1)
-    file.write_text(text.replace("forward_position_controller/commands", "forward_velocity_controller/commands", 1))
+    file.write_text(text.replace("kind: forward_position ", "kind: forward_velocity ", 1))
     names = [process.name for process in processes(load_robot(file), BringupOptions(str(file)))]
     assert names.index("stop_guard_node") < names.index("arm_bridge_node")
 
 
 @pytest.mark.parametrize("name", available_robots())
-def test_a_file_says_that_topic_and_kind_of_its_controller_go_together(name):
+def test_a_file_names_a_topic_only_where_its_kind_s_usual_one_is_not_meant_and_says_that_they_go_together(name):
     text = (robots_folder() / f"{name}.yaml").read_text()
-    assert re.search(r"\n  topic: \S+ +# goes with kind, change both", text[text.index("\ndriver:") :])
+    given = re.search(r"\n  topic: (\S+) +# (.*)", text[text.index("\ndriver:") : text.index("\ngripper:")])
+    driver = load_robot(name).driver
+    if given is None:
+        assert driver.topic == ""
+    else:
+        assert given[1] == driver.topic != _usual_topic(driver)
+        assert given[2].startswith("goes with kind: for another one leave it out")
+
+
+def test_every_kind_that_the_simulated_robot_s_page_invites_to_is_chosen_by_its_kind_alone(tmp_path):
+    """The file once named a topic too: with another kind the graph failed in DDS, by two types on one topic."""
+    page = (robots_folder().parents[1] / "docs" / "robots" / "franka.md").read_text()
+    invited = set(re.findall(r"`(\w+)`", page)) & set(sections.ARM_DRIVERS)
+    assert invited == set(sections.ARM_DRIVERS)
+    text = (robots_folder() / "franka.yaml").read_text()
+    for kind in sorted(invited):
+        file = tmp_path / f"{kind}.yaml"
+        file.write_text(text.replace("kind: forward_position ", f"kind: {kind} ", 1))
+        wanted = request(str(file), "--sim", "--policy", "scripted")
+        assert (wanted.robot.driver.kind, wanted.robot.driver.topic) == (kind, "")
+
+
+@pytest.mark.parametrize("name", available_robots())
+def test_every_kind_that_a_file_invites_to_is_chosen_by_kind_once_its_topic_is_out(name):
+    text = (robots_folder() / f"{name}.yaml").read_text()
+    at = text.index("\ndriver:")
+    kind, *others = [
+        word for word in re.findall(r"\w+", text[at:].split("base_frame")[0]) if word in sections.ARM_DRIVERS
+    ]
+    for other in others:
+        changed = text[:at] + re.sub(r"\n  topic: .*", "", text[at:], count=1).replace(
+            f"kind: {kind} ", f"kind: {other} ", 1
+        )
+        assert parse_robot(changed, f"{name}.yaml").driver.kind == other
 
 
 @pytest.mark.parametrize("name", available_robots())

@@ -239,7 +239,8 @@ def test_two_stops_stand_each_for_itself_and_the_service_stops_too(graph, arm):
     device.publish(Bool(data=True))
     device.publish(Bool(data=False))
     answer = arm.ask(ControlState.HOLD, reset=True)
-    assert not answer.granted and answer.reason == "reset refused: still emergency stop is pressed"
+    assert not answer.granted
+    assert answer.reason == "reset refused, because this still stands: emergency stop is pressed"
     wall.publish(Bool(data=False))
     graph.until(lambda: not arm.node._core.authority._causes)
     assert arm.ask(ControlState.HOLD, reset=True).granted

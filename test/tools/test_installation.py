@@ -21,13 +21,17 @@ REQUIREMENTS = sorted((ROOT / "requirements").glob("*.txt"))
 class Rehearsal(Installation):
     """Notes the commands instead of running them; fails at the one that contains `breaks_at`."""
 
-    def __init__(self, root, lock, breaks_at=None):
+    def __init__(self, root, lock, breaks_at=None, colcon_says=()):
         super().__init__(root, Journal(root / ".cache" / "setup.log"), lock)
         self.commands = []
         self.breaks_at = breaks_at
+        self.colcon_says = colcon_says
 
-    def execute(self, command, env=None):
+    def execute(self, command, env=None, heard=None):
         self.commands.append(" ".join(map(str, command)))
+        if heard is not None:
+            for line in self.colcon_says:
+                heard(line)
         if self.breaks_at and self.breaks_at in self.commands[-1]:
             raise KeyboardInterrupt
         if "venv" in map(str, command):
@@ -79,6 +83,27 @@ def test_each_step_is_one_line(root, lock, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + 1 + 7 + 1  # title, machine, steps, ready
     assert all(re.search(r"\d+\.\d s$", line) for line in lines[1:-1])
+
+
+def test_the_long_step_says_which_package_of_how_many_it_has_begun(root, lock, capsys):
+    says = ["Starting >>> defi_msgs", "Starting >>> moveit_msgs", "Finished <<< defi_msgs [41.0s]", "", "Summary: 7"]
+    Rehearsal(root, lock, colcon_says=says).run()
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    at = lines.index("  messages")
+    assert lines[at + 1 : at + 3] == ["  messages 1 of 7: defi_msgs", "  messages 2 of 7: moveit_msgs"]
+    assert re.fullmatch(r"  messages +\d+\.\d s", lines[at + 3])
+
+
+def test_the_log_of_the_set_up_before_is_kept(root, lock):
+    """It was overwritten, and with it the reason of the failure that the second set-up was started for."""
+    log = root / ".cache" / "setup.log"
+    log.parent.mkdir(exist_ok=True)
+    log.write_text("no space left on device\n")
+    Rehearsal(root, lock).run()
+    assert log.with_name("setup.log.1").read_text() == "no space left on device\n" and log.read_text() == ""
+    (root / "requirements" / "development.txt").write_text("pytest==9.2.0  # newer\n")
+    Rehearsal(root, lock).run()  # an empty log tells nothing and takes nobody's place
+    assert log.with_name("setup.log.1").read_text() == "no space left on device\n"
 
 
 def test_a_changed_message_builds_messages_and_installs_nothing(root, lock):

@@ -1,5 +1,6 @@
 """Steps of the set-up: what is remembered, what a failure says, what an interruption leaves."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -73,6 +74,40 @@ def test_what_an_earlier_command_said_is_not_taken_for_the_cause(journal, lock):
     with pytest.raises(SetupError, match="ended with code 1") as failure:
         journal.run([sys.executable, "-c", "raise SystemExit(1)"], lock)
     assert "make room" not in str(failure.value)
+
+
+def test_what_a_command_says_is_heard_line_by_line_and_logged(journal, lock):
+    heard = []
+    journal.run(["printf", "a b\\nsecond\\nno end"], lock, heard=heard.append)
+    assert heard == ["a b", "second"]
+    assert journal.log.read_text().endswith("a b\nsecond\nno end")
+
+
+def test_a_line_is_heard_while_the_command_still_runs(journal, lock, tmp_path):
+    """The command ends only when the hearing of its first line has made the file that it waits for."""
+    go = tmp_path / "go"
+    journal.run(
+        ["sh", "-c", f"echo begun; until [ -e {go} ]; do sleep 0.02; done"], lock, heard=lambda _line: go.touch()
+    )
+    assert go.exists()
+
+
+def test_a_failed_command_that_is_listened_to_says_why_too(journal, lock):
+    with pytest.raises(SetupError, match="make room"):
+        journal.run(["sh", "-c", "echo No space left on device; exit 3"], lock, heard=lambda line: None)
+
+
+@pytest.mark.parametrize(("terminal", "mark"), [(True, "\r"), (False, "\n")])
+def test_progress_takes_the_place_of_its_line_on_a_terminal_and_is_a_line_elsewhere(
+    journal, capsys, monkeypatch, terminal, mark
+):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    with journal.line("messages"):
+        journal.progress("messages 3 of 7: moveit_msgs")
+    with journal.line("other"):
+        pass
+    text = re.sub(" +", " ", capsys.readouterr().out)
+    assert text == f" messages {mark} messages 3 of 7: moveit_msgs {mark} messages 0.0 s\n other 0.0 s\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from defi_models.contract import ConfigError
+from defi_models.inference.load import SCRIPTED, shipped
 from defi_ros.robot import RobotFile, robots_folder
 from defi_ros.sections import NO_POLICY
 
@@ -49,7 +50,11 @@ class BringupOptions:
     def __post_init__(self) -> None:
         if Path(self.robot).suffix in (".yaml", ".yml"):
             object.__setattr__(self, "robot", str(Path(self.robot).expanduser().resolve()))
-        if self.policy is not None and Path(self.policy).expanduser().is_dir():
+        shipped_name = self.policy is None or self.policy in (
+            *shipped(),
+            SCRIPTED,
+        )  # whatever folder of that name is here
+        if not shipped_name and Path(self.policy).expanduser().is_dir():
             object.__setattr__(self, "policy", str(Path(self.policy).expanduser().resolve()))
         if self.seed < 0:
             raise ConfigError(f"seed: got {self.seed}, expected 0 or a positive whole number")

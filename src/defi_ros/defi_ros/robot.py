@@ -19,6 +19,15 @@ from defi_ros.settings import Where, build, param, section
 PACKAGE = "defi_ros"
 # driver.kind -> the word that its controller's name has, and that of the controller which hears the same type of message.
 _NAMED = {"forward_position": ("position", "velocity"), "forward_velocity": ("velocity", "position")}
+# driver.kind -> the topic that is meant where the file gives none; those of MoveIt Servo come after its node's name.
+_USUAL = {
+    "forward_position": "forward_position_controller/commands",
+    "forward_velocity": "forward_velocity_controller/commands",
+    "joint_trajectory": "joint_trajectory_controller/joint_trajectory",
+    "cartesian_pose": "target_pose",
+    "servo_twist": "delta_twist_cmds",
+    "servo_pose": "pose_target_cmds",
+}
 
 
 def _no_interlock() -> sections.Interlock:
@@ -29,7 +38,7 @@ def _no_interlock() -> sections.Interlock:
 class RobotFile:
     """Everything that is particular to one robot. See `defi_ros.sections` for each value."""
 
-    name: str = param(doc="Name of the robot, equal to the file's name.")
+    name: str = param(doc="What the robot is called in reports and messages; a copy of its file may keep it.")
     arm: str = param(doc="Kind of arm; policies are trained for one.")
     joints: sections.Joints = param(doc="The arm's joints and their limits.")
     workspace: sections.WorkspaceBox = param(doc="Where the tool centre point may be.")
@@ -65,12 +74,7 @@ class RobotFile:
                 acceleration=np.array(joints.acceleration) * scale.acceleration,
                 jerk=np.array(joints.jerk) * scale.jerk,
             ),
-            workspace=Workspace(
-                lower=np.array(self.workspace.lower),
-                upper=np.array(self.workspace.upper),
-                planes=_planes(self.workspace.planes),
-                **{name: getattr(self.workspace, name) for name in TIP_LIMITS},
-            ),
+            workspace=_workspace(self.workspace),
             home=np.array(self.home),
             tip_frame=self.tip_frame,
             cameras=tuple(self.cameras),
@@ -121,6 +125,10 @@ def load_robot(name_or_path: str | Path) -> RobotFile:
         path = robots_folder() / f"{name_or_path}.yaml"
     try:
         text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"robot: got {path}, expected a text in UTF-8 ({error.reason} at byte {error.start})"
+        ) from error
     except OSError as error:
         folder = path.parent
         beside = ", ".join(sorted(file.name for file in folder.glob("*.yaml"))) if folder.is_dir() else "no such folder"
@@ -140,7 +148,7 @@ def parse_robot(text: str, source: str) -> RobotFile:
         _note_lines(node, (), lines, source)
         given = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: got a text that is no YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(no_yaml(error, text, source)) from error
 
     def where(path: tuple[str, ...]) -> str:
         while path and path not in lines:
@@ -150,6 +158,20 @@ def parse_robot(text: str, source: str) -> RobotFile:
     robot = build(RobotFile, {} if given is None else given, where)
     check_together(robot, where)
     return robot
+
+
+def no_yaml(error: yaml.YAMLError, text: str, source: str) -> str:
+    """The message for a text that is no YAML: the line, what is wrong there and, below it, the place."""
+    wrong = "got a text that is no YAML"
+    if isinstance(error, yaml.reader.ReaderError):
+        code = error.character if isinstance(error.character, int) else ord(error.character)
+        return f"{source}, line {text.count(chr(10), 0, error.position) + 1}: {wrong}: {error.reason}: #x{code:04x}"
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return f"{source}: {wrong}: {error}"
+    began = f" from line {error.context_mark.line + 1} on" if error.context_mark is not None else ""
+    context = f" ({error.context}{began})" if error.context else ""
+    place = f"\n{error.problem_mark.get_snippet() or ''}".rstrip()
+    return f"{source}, line {error.problem_mark.line + 1}: {wrong}: {error.problem}{context}{place}"
 
 
 def _note_lines(node: yaml.Node | None, path: tuple[str, ...], lines: dict[tuple[str, ...], int], source: str) -> None:
@@ -168,6 +190,15 @@ def _note_lines(node: yaml.Node | None, path: tuple[str, ...], lines: dict[tuple
             )
         lines[key] = line
         _note_lines(value_node, key, lines, source)
+
+
+def _workspace(box: sections.WorkspaceBox) -> Workspace:
+    return Workspace(
+        lower=np.array(box.lower),
+        upper=np.array(box.upper),
+        planes=_planes(box.planes),
+        **{name: getattr(box, name) for name in TIP_LIMITS},
+    )
 
 
 def _planes(walls: Mapping[str, sections.Plane]) -> np.ndarray:
@@ -207,8 +238,22 @@ def _check_topic(robot: RobotFile, where: Where) -> None:
         raise ConfigError(
             f"{where(('driver', 'topic'))}: driver.topic: got {topic!r} with kind {kind!r}, expected the topic of a "
             f"{own} controller: a {other} controller hears the same messages and takes their numbers for its own. "
-            'Change both; topic "" is the usual one of the kind.'
+            f"Change both, or leave driver.topic out for {_usual_topic(robot.driver)!r}, the usual one of the kind."
         )
+    for foreign, usual in _USUAL.items():
+        controller, _, last = usual.rpartition("/")
+        ending = f"{controller}/{last}" if last == "commands" else last  # many controllers hear `commands`
+        if foreign != kind and f"/{topic}".endswith(f"/{ending}"):
+            raise ConfigError(
+                f"{where(('driver', 'topic'))}: driver.topic: got {topic!r}, a topic of kind {foreign!r}, with kind {kind!r}, "
+                f"expected one that its controller hears. Leave driver.topic out for {_usual_topic(robot.driver)!r}, the "
+                "usual one of the kind, or give that of your controller."
+            )
+
+
+def _usual_topic(driver: sections.Driver) -> str:
+    usual = _USUAL[driver.kind]
+    return f"{driver.servo_node}/{usual}" if driver.kind.startswith("servo_") else usual
 
 
 def _check_deviations(robot: RobotFile, where: Where) -> None:
@@ -253,6 +298,10 @@ def check_together(robot: RobotFile, where: Where) -> None:
             f"{where(('gripper', 'joint_open'))}: gripper: got joint_open and joint_closed {robot.gripper.joint_open:g}, "
             "expected two positions of its joint"
         )
+    try:
+        _workspace(robot.workspace)
+    except ContractError as error:
+        raise ConfigError(f"{where(('workspace',))}: {error}") from error
     try:
         spec = robot.spec
     except ContractError as error:

@@ -131,7 +131,7 @@ def build(settings_type: type[T], given: Any, where: Where, path: tuple[str, ...
             unit = f" in {unit_of(field)}" if unit_of(field) else ""
             raise ConfigError(
                 f"{where(path)}: {_section(path)}: got no key {name!r}, expected it{unit} ({doc_of(field)}). "
-                f"Keys here: {', '.join(fields)}"
+                f"Known keys: {', '.join(fields)}"
             )
     hints = types_of(settings_type)
     values = {key: checked(fields[key], hints[key], value, where, (*path, key)) for key, value in given.items()}

@@ -67,7 +67,9 @@ def test_stopped_latches_until_a_reset_that_waits_for_its_cause(authority):
     assert authority.teleop("joystick", 3, deadman=True) == (
         "TELEOP refused: STOPPED (button is pressed) stands until a reset is asked for explicitly"
     )
-    assert authority.request(Mode.HOLD, "me", 4, reset=True) == "reset refused: still button is pressed"
+    assert authority.request(Mode.HOLD, "me", 4, reset=True) == (
+        "reset refused, because this still stands: button is pressed"
+    )
     authority.cause_gone("button")
     assert authority.mode == Mode.STOPPED
     assert authority.request(Mode.HOLD, "me", 5, reset=True) is None
@@ -138,6 +140,14 @@ def test_a_deadman_pressed_while_stopped_does_not_count_after_the_reset(authorit
     assert authority.teleop("leader", 5, deadman=True) is None
 
 
+def test_a_refused_reset_names_every_cause_that_stands(authority):
+    authority.stop("button", "emergency stop is pressed", 1)
+    authority.stop("robot", "robot: mode is IDLE, expected MOVE", 2)
+    assert authority.request(Mode.HOLD, "me", 3, reset=True) == (
+        "reset refused, because this still stands: emergency stop is pressed; robot: mode is IDLE, expected MOVE"
+    )
+
+
 def test_an_arm_taken_away_from_a_person_waits_for_a_new_press(authority):
     authority.teleop("joystick", 1, deadman=True)
     authority.hold("the arm does not follow", 2)
@@ -150,4 +160,4 @@ def test_an_arm_taken_away_from_a_person_waits_for_a_new_press(authority):
 def test_asking_for_a_stop_does_not_end_the_cause_of_another(authority):
     authority.stop("button", "button is pressed", 1)
     assert authority.request(Mode.STOPPED, "button", 2) is None
-    assert "reset refused: still button is pressed" in (authority.request(Mode.HOLD, "me", 3, reset=True) or "")
+    assert "because this still stands: button is pressed" in (authority.request(Mode.HOLD, "me", 3, reset=True) or "")

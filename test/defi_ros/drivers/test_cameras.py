@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import types
 
@@ -86,7 +87,8 @@ def test_a_camera_on_a_topic_needs_no_node():
 
 def test_a_missing_realsense_sdk_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyrealsense2", None)
-    with pytest.raises(CameraError, match=r"pip install -r requirements/realsense\.txt"):
+    command = re.escape(f"`{sys.executable} -m pip install -r requirements/realsense.txt`")  # not another Python's
+    with pytest.raises(CameraError, match=f"Install it with {command}"):
         camera("", driver="realsense").open()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -16,32 +17,40 @@ SCRIPTED = "scripted"
 
 def shipped() -> list[str]:
     """Names of the policies in the package."""
-    weights = Path(str(resources.files("defi_models"))) / "weights"
-    return sorted(p.parent.name for p in weights.glob("*/checkpoint.json"))
+    return sorted(p.parent.name for p in _weights().glob("*/checkpoint.json"))
 
 
 def resolve(path: str) -> Checkpoint:
     """The checkpoint a name or a folder stands for.
 
+    A shipped name is that policy, whatever folder lies in the working directory: `./nano` is such a folder.
+
     Raises:
         CheckpointError: there is none, or it cannot be used.
     """
+    if path in shipped():
+        return read_checkpoint(_weights() / path)
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        folder = Path(str(resources.files("defi_models"))) / "weights" / path
-    if not folder.is_dir():
+        names = [*shipped(), SCRIPTED]
+        near = difflib.get_close_matches(path, names, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise CheckpointError(
-            f"no policy {path!r}: it is neither a folder nor a shipped policy. "
-            f"Shipped: {[*shipped(), SCRIPTED]}; or give the folder that `defi train policy` wrote."
+            f"no policy {path!r}: it is neither a shipped policy nor a folder.{hint} Shipped: {names}; "
+            "or give the folder that `defi train policy` wrote, as in run/checkpoint."
         )
     return read_checkpoint(folder)
+
+
+def _weights() -> Path:
+    return Path(str(resources.files("defi_models"))) / "weights"
 
 
 def read_spec(path: str) -> PolicySpec:
     """What a policy needs and gives, without loading its weights or torch's kernels.
 
     Args:
-        path: A shipped name, "scripted", or a checkpoint folder.
+        path: A shipped name, "scripted", or a checkpoint folder; see `resolve`.
 
     Raises:
         CheckpointError: there is none, or it is no policy yet.
@@ -65,7 +74,7 @@ def load_policy(
     """Loads a policy ready to run.
 
     Args:
-        path: A shipped name, "scripted", or a checkpoint folder.
+        path: A shipped name, "scripted", or a checkpoint folder; see `resolve`.
         backend: One of `BACKENDS`.
         device: Where it runs, as in "cpu", "cuda:0" or, for onnx, "tensorrt".
         half: "imagine" loads the GFDM only, "act" the GIDM and decoder only.

@@ -54,7 +54,7 @@ class Authority:
             if not reset:
                 return f"{mode.name} refused: STOPPED ({self.reason}) stands until a reset is asked for explicitly"
             if self._causes:
-                return f"reset refused: still {', '.join(self._causes.values())}"
+                return f"reset refused, because this still stands: {'; '.join(self._causes.values())}"
         if mode == Mode.TELEOP:
             return "TELEOP refused: it is taken by holding the deadman of an input device, expected HOLD or POLICY here"
         if self.mode == Mode.TELEOP:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from defi_models.contract import ConfigError
-from defi_ros.robot import robots_folder
+from defi_ros.robot import no_yaml, robots_folder
 from defi_ros.settings import build, param, section, unknown_name
 from defi_ros.teleop.wish import FRAMES
 
@@ -155,11 +155,13 @@ def load_mapping(name_or_path: str) -> DeviceMapping:
             raise ConfigError(unknown_name("teleop", "device", name_or_path, available_devices()))
         path = devices_folder() / f"{name_or_path}.yaml"
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"teleop: got {path}, expected a readable file ({error.strerror})") from error
+    try:
+        given = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path.name}: got a text that is no YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(no_yaml(error, text, path.name)) from error
     return mapping_from(given, path.name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def _sdk() -> Any:
     except ImportError as error:
         raise CameraError(
             f"RealSense: cannot import pyrealsense2 ({error}), expected the SDK of the camera. "
-            "Install it with `pip install -r requirements/realsense.txt` and Debian's libusb-1.0-0."
+            f"Install it with `{sys.executable} -m pip install -r requirements/realsense.txt`, and Debian's libusb-1.0-0."
         ) from error
     return pyrealsense2
 
