@@ -634,7 +634,7 @@ def test_a_fault_stops_the_arm_and_a_reset_is_refused_while_it_stands(bench):
     command = bench.run(0.5)
     assert command.at_rest and command.mode == Mode.STOPPED and "somebody else publishes" in command.reason
     refused = bench.core.request(Mode.HOLD, "me", bench.now_ns, reset=True)
-    assert refused is not None and "still somebody else publishes" in refused
+    assert refused is not None and "because this still stands: somebody else publishes" in refused
     bench.core.on_fault("command topic", None, bench.now_ns)
     assert bench.core.request(Mode.HOLD, "me", bench.now_ns, reset=True) is None
     bench.check()

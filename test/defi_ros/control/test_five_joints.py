@@ -60,6 +60,7 @@ class Arm:
         self.now_ns += PERIOD_NS
         self.core.on_state(self.now_ns, self.measured, self.now_ns)
         command = self.core.tick(self.now_ns)
+        assert command.positions is not None
         self.measured = command.positions
         return command
 
@@ -165,6 +166,16 @@ def test_a_yaw_that_cannot_be_had_does_not_keep_the_tip_from_going_sideways(robo
     np.testing.assert_allclose(kinematics.tip(arm.measured) - kinematics.tip(level), [0, 0.04, 0], atol=2e-3)
 
 
+def test_a_wish_that_is_too_fast_for_the_joints_leaves_some_of_them_for_its_turn(robot, kinematics):
+    """Forward takes all of a joint that is needed for a roll as well; the roll stood still until the place was reached."""
+    home = robot.spec.home
+    arm = Arm(robot, kinematics, home)
+    arm.twist([0.15, 0, 0, 0.6, 0, 0], 1.5)
+    gone = kinematics.tip(arm.measured) - kinematics.tip(home)
+    assert gone[0] > 0.05 and np.abs(gone[1:]).max() < 2e-3
+    assert turned(kinematics, home, arm.measured)[0] > 0.05
+
+
 def test_a_roll_ends_at_the_limit_of_the_wrist_with_its_name(robot, kinematics, level):
     joints = level.copy()
     joints[ROLL] = robot.spec.limits.upper[ROLL] - 0.01
@@ -233,4 +244,24 @@ def test_a_policy_s_poses_are_followed_in_place_while_the_turn_does_what_it_can_
     np.testing.assert_allclose(kinematics.tip(arm.measured), begin[:3] + np.array([0, 0.05, 0]), atol=1e-4)
     assert np.abs(arm.measured - before).max() * RATE_HZ < 0.02
     assert "turn about" in command.verdict_reason
+    assert arm.core.limit_violations == 0, arm.core.monitor.last
+
+
+def test_a_policy_that_asks_for_a_place_out_of_reach_comes_to_rest(robot, kinematics):
+    """It hunted to and fro between postures, at all the speed of the joints."""
+    spec = robot.spec
+    arm, begin = Arm(robot, kinematics, spec.home), kinematics.forward(spec.home)
+    assert arm.core.request(Mode.POLICY, "test", arm.now_ns) is None
+    arm.tick()
+    for tick in range(5 * RATE_HZ):
+        if tick % 20 == 0:
+            rows = np.tile(begin, (10, 1))
+            rows[:, :3] = [0.4, 0.3, 0.3]
+            chunk = ActionChunk(arm.now_ns, NS_PER_S // 10, "ee_pose", rows, np.ones(10), spec.arm)
+            assert arm.core.on_chunk(chunk, arm.now_ns) is None
+        before = arm.measured
+        command = arm.tick()
+        if tick > 4.5 * RATE_HZ:
+            assert np.abs(arm.measured - before).max() * RATE_HZ < 0.01
+    assert "not reached" in command.verdict_reason
     assert arm.core.limit_violations == 0, arm.core.monitor.last

@@ -125,4 +125,4 @@ def test_the_limits_of_the_description_are_told_in_the_order_of_the_joints_and_c
     with pytest.raises(ValueError, match="read-only"):
         described.velocity[0] = 1.0
     with pytest.raises(AttributeError):
-        described.velocity = np.ones(7)
+        described.velocity = np.ones(7)  # pyright: ignore[reportAttributeAccessIssue]

@@ -16,6 +16,7 @@ import ruckig
 from defi_models.contract import FloatArray, JointLimits, Workspace
 from defi_ros.control.follower import CATCH_UP, Follower
 from defi_ros.control.motion import JointState, Motion
+from defi_ros.control.pose import rotation
 from defi_ros.control.safety import TARGET_MARGIN
 
 # Three axes that each keep a limit over the root of three keep it together, whatever the direction.
@@ -91,13 +92,13 @@ class TipFollower:
         return all(got <= most for got, most in zip(squares[::2] + squares[1::2], self._most, strict=True))
 
     def _catch_up(self, pose: FloatArray) -> tuple[FloatArray, str]:
-        t, rotation = self._period_s, _matrix(self._pose)
+        t, turned = self._period_s, rotation(self._pose)
         start = self._behind
         if start is None:
             step, bend = np.array(self._step), np.array(self._bend)
             start = JointState(np.concatenate([self._pose[:3], np.zeros(3)]), (step + 0.5 * bend) / t, bend / (t * t))
             self._follower.forget(start.p, step / t)
-        target = np.concatenate([pose[:3], start.p[3:] + pin.log3(_matrix(pose) @ rotation.T)])
+        target = np.concatenate([pose[:3], start.p[3:] + pin.log3(rotation(pose) @ turned.T)])
         wanted = self._follower.estimated(target)
         self._follower.note(target)
         fits = self._motion.reaches(start, wanted) & self._motion.safe(wanted, self._motion.brakes(wanted))
@@ -110,8 +111,8 @@ class TipFollower:
             self._motion.brakes(start), start, t
         )
         now = self._behind = wanted.choose(fits, caught_up)
-        turned = pin.Quaternion(pin.exp3(now.p[3:] - start.p[3:]) @ rotation)
-        self._pose = np.concatenate([now.p[:3], turned.coeffs()])
+        quaternion = pin.Quaternion(pin.exp3(now.p[3:] - start.p[3:]) @ turned)
+        self._pose = np.concatenate([now.p[:3], quaternion.coeffs()])
         late = target - now.p
         if np.abs(late).max() <= REACHED:
             return self._pose, ""
@@ -173,12 +174,6 @@ def _speeds(velocity: FloatArray, gap: FloatArray, limit: float) -> FloatArray:
     toward /= np.linalg.norm(toward)
     over = float(along @ toward)
     return along + (math.sqrt(over * over + limit * limit - float(along @ along)) - over) * toward
-
-
-def _matrix(pose: FloatArray) -> FloatArray:
-    """The rotation of a pose, shape (3, 3)."""
-    matrix: FloatArray = pin.Quaternion(pose[3:] / np.linalg.norm(pose[3:])).toRotationMatrix()
-    return matrix
 
 
 def _step_between(first: list[float], second: list[float]) -> list[float]:
