@@ -79,6 +79,8 @@ def main() -> int:
     if arguments.list:
         out("\n".join(names()))
         return 0
+    if not any(re.search(arguments.only, name) for name in names()):
+        parser.error(f"--only: got {arguments.only!r}, which matches no fault; --list names all {len(names())}")
     played = play(arguments.only, arguments.policy, arguments.seeing, arguments.nice)
     before = json.loads(arguments.json.read_text())["faults"] if arguments.json and arguments.json.exists() else []
     known = {one.fault: one for one in (*(Result(**row) for row in before), *played)}

@@ -19,7 +19,7 @@ from defi_models.contract import DefiError
 from defi_models.evaluation.interval import wilson_interval
 from defi_ros.up.graph import Graph
 from defi_ros.up.interruption import InterruptedByPersonError, Interruption
-from defi_ros.up.report import Report, TaskResult, check_writable, write_json
+from defi_ros.up.report import Report, TaskResult, write_json
 from defi_ros.up.request import Request, add_arguments, checked
 from defi_ros.up.status import TaskStatus
 from defi_ros.up.surroundings import surroundings
@@ -105,13 +105,14 @@ def attempt(graph: Graph, request: Request, planned: Sequence[Run], outcomes: li
 def parsed() -> argparse.Namespace:
     """The arguments: those of `defi up`, and how many runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
+    add_arguments(parser, robot="franka")
     parser.add_argument("--runs", type=int, default=40, help="number of runs (default: %(default)s)")
     parser.add_argument("--tasks", nargs="+", choices=sorted(TASKS), default=TASK_NAMES, help="names of tasks")
     parser.set_defaults(seed=1000, sim=True, demo=False)
-    if len(sys.argv) == 1 or sys.argv[1].startswith("-"):
-        sys.argv.insert(1, "franka")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.runs < 1:
+        parser.error(f"--runs: got {args.runs}, expected 1 or more")
+    return args
 
 
 def main() -> int:
@@ -119,8 +120,6 @@ def main() -> int:
     args = parsed()
     outcomes, code = [], 0
     try:
-        if args.json:
-            check_writable(args.json)
         request = checked(args)
         report = Report(request.robot.name, request.policy.name if request.policy else "none")
     except DefiError as error:

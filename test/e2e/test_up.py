@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import pty
+import re
 import signal
+import struct
+import subprocess
+import sys
+import termios
 import time
 from importlib import resources
 from itertools import pairwise
@@ -80,6 +89,45 @@ def test_ctrl_c_in_the_middle_of_a_task_ends_everything_in_time_with_the_arm_at_
     assert observer.heard[-1][1].at_rest
     (task,) = running.report["tasks"]
     assert task["reason"] == "stopped by Ctrl-C"
+
+
+def test_on_a_terminal_the_last_frame_tells_how_the_task_has_ended(tmp_path):
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+    arguments = ["up", "franka", "--sim", "--policy", "scripted", "--task", "open the drawer", "--seed", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "defi_models.cli", *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path), "TERM": "xterm"},
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # its other end is closed
+        while got := os.read(ours, 65536):
+            shown += got
+    os.close(ours)
+    last = re.sub(r"\x1b\[\??[\d;]*[a-zA-Z]", "", shown.decode()).rpartition("task ")[2]
+    status, count = ("done", "1 of 1") if process.wait() == 0 else ("failed", "0 of 1")  # how the others' work lets it
+    assert re.search(rf"open the drawer +{status} +[\d.]+ s +\w", last), last
+    assert f"{count} tasks done" in shown.decode()
+
+
+def test_a_graph_that_others_have_started_is_found_and_left_alone(up, observer):
+    """As one of `ros2 launch`, or of another machine: its arm bridge is heard."""
+    from defi_msgs.msg import ControlState
+    from defi_ros.bridge import qos
+
+    publisher = observer._node.create_publisher(ControlState, "control_state", qos.STREAM)
+    state = ControlState(mode=ControlState.POLICY, reason="asked for by task_node")
+    observer._node.create_timer(0.02, lambda: publisher.publish(state))
+    running = up("--policy", "scripted", "--task", "open the drawer")
+    assert running.end() == 2
+    assert "a graph of DeFI already runs in ROS domain" in running.output
+    assert "its arm_bridge_node says that the arm is in POLICY: asked for by task_node" in running.output
+    assert running.report["exit_reasons"]["arm_bridge_node"] == []
+    assert running.report["command_rate_hz"] is None and "\narm: " not in running.output
 
 
 def test_a_second_ctrl_c_does_not_break_the_stop(up):

@@ -131,6 +131,25 @@ def test_a_keyboard_without_a_terminal_is_refused(graph, monkeypatch):
     assert "keyboard: got no terminal on standard input" in node.failure
 
 
+def test_a_stop_that_nobody_hears_is_told_at_once(graph):
+    """`defi teleop keyboard` on a pseudo-terminal, without an arm bridge."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "defi_models.cli", "teleop", "keyboard", "--namespace", graph.namespace]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    try:
+        shown = b""
+        while b"no arm bridge heard" not in shown:
+            shown += os.read(ours, 4096)
+        os.write(ours, b" ")
+        while b"EMERGENCY STOP HEARD BY NOBODY" not in shown:
+            shown += os.read(ours, 4096)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
 def test_keys_in_a_terminal_move_stop_and_leave_the_terminal_as_it_was(graph):
     """`defi teleop keyboard` as a process of its own on a pseudo-terminal."""
     commands = graph.listen("teleop/command", TeleopCommand, qos.STREAM)

@@ -289,7 +289,9 @@ class Sim:
         choices=("drawn", "train", "test"),
     )
     real_time: bool = param(True, "Physics keeps pace with the clock; false runs as fast as possible.")
-    reset_pause_s: float = param(0.25, "Controllers ignore commands for this long after a reset [s].", at_least=0.0)
+    reset_pause_s: float = param(
+        0.25, "Controllers ignore commands for at least this long after a reset [s].", at_least=0.0
+    )
 
 
 def _nice(default: int) -> int:

@@ -349,6 +349,17 @@ def test_a_robot_that_is_elsewhere_after_a_silence_has_not_jumped(bench):
     assert bench.run(0.01).mode != Mode.STOPPED
 
 
+def test_a_simulated_arm_that_is_reset_while_it_is_held_is_held_where_it_then_is(bench):
+    bench.run(0.3)
+    bench.silent = True
+    bench.run(0.25)
+    bench.silent, bench.measured = False, bench.measured + 1.2
+    command = bench.run(0.005)
+    assert command.mode == Mode.HOLD
+    np.testing.assert_array_equal(command.positions, bench.measured)
+    bench.check()
+
+
 def test_what_the_policy_s_nodes_say_of_themselves_is_why_the_arm_rests(bench):
     bench.policy()
     bench.follow(1.0)

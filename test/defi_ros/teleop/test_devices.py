@@ -232,7 +232,7 @@ def test_keys_ask_change_speed_and_frame(keyboard):
     wish = keyboard.read(NOW)
     assert keyboard.take_requests() == [Request.POLICY, Request.RESET, Request.HOLD]
     assert wish.frame == "tool" and wish.twist[0] == pytest.approx(0.2)
-    assert "100% speed" in keyboard.status() and "w +x" in keyboard.help
+    assert "100% speed" in keyboard.status() and "w\u00a0+x" in keyboard.help
 
 
 def test_no_two_keys_of_the_shipped_keyboard_are_the_same():

@@ -1,10 +1,13 @@
 import argparse
+import os
 
 import pytest
 
 from defi_models import cli
 from defi_models.contract import CheckpointError, ConfigError, PreflightError, TaskError
 from defi_ros.robot import robots_folder
+from defi_ros.up.command import _summary
+from defi_ros.up.domain import only_graph
 from defi_ros.up.request import DEMO_TASKS, Request, add_arguments, checked
 from defi_sim.tasks import task_for
 
@@ -73,6 +76,20 @@ def test_a_policy_that_reads_the_scene_is_refused_on_a_real_robot():
         request("franka", "--policy", "scripted")
 
 
+@pytest.mark.parametrize("robot", ["ur5e", "fr3", "so101"])
+def test_a_robot_that_cannot_be_simulated_is_refused_at_once(robot):
+    with pytest.raises(
+        ConfigError, match=rf"--sim: robot '{robot}' cannot be simulated, only the Franka can: got joints"
+    ):
+        request(robot, "--sim")
+
+
+def test_a_program_that_has_a_robot_of_its_own_lets_it_be_left_out():
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, robot="franka")
+    assert parser.parse_args([]).robot == "franka" and parser.parse_args(["fr3"]).robot == "fr3"
+
+
 @pytest.mark.parametrize("text", ["", "   "])
 def test_an_empty_instruction_is_refused(text):
     with pytest.raises(TaskError, match="--task number 2: got an empty instruction"):
@@ -93,6 +110,32 @@ def test_a_timeout_that_is_no_time_is_refused(seconds):
 def test_a_report_that_could_not_be_written_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="there is no folder"):
         sim("--json", str(tmp_path / "none" / "report.json"))
+
+
+def test_a_report_that_could_not_be_written_is_refused_by_the_command_in_its_name(tmp_path, capsys):
+    assert cli.main(["up", "franka", "--sim", "--json", str(tmp_path / "none" / "report.json")]) == 2
+    assert capsys.readouterr().err.startswith("defi up: --json: got")
+
+
+def test_a_second_graph_in_a_domain_is_refused_before_any_process_starts(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with only_graph(int(os.environ["ROS_DOMAIN_ID"])):
+        assert cli.main(["up", "franka", "--sim", "--policy", "scripted"]) == 2
+    told = capsys.readouterr()
+    domain = os.environ["ROS_DOMAIN_ID"]
+    assert told.err.startswith(f"defi up: a graph of DeFI already runs in ROS domain {domain}: another `defi up` on")
+    assert "arm_bridge_node" in told.err and "stop that graph" in told.err and told.out == ""
+
+
+def test_tasks_end_with_how_many_were_done(request_of_two):
+    assert _summary(2, request_of_two) == "2 of 2 tasks done"
+    assert "1 of 2 tasks done, so the exit code is 1" in _summary(1, request_of_two)
+    assert "README.md, Measured" in _summary(1, request_of_two)
+
+
+@pytest.fixture
+def request_of_two():
+    return sim("--task", "open the drawer", "--task", "turn on the led")
 
 
 def test_bad_input_ends_with_exit_code_2_one_message_and_a_report(tmp_path, capsys):

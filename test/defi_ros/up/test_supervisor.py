@@ -90,6 +90,18 @@ def test_a_refused_configuration_is_not_tried_again_and_its_message_is_shown(sup
         poll_until(one, lambda ends: False)
 
 
+def test_a_process_that_is_held_back_starts_with_the_next_start_and_the_others_once(tmp_path):
+    one = Supervisor([toy("sim_node", SLEEP), toy("arm_bridge_node", SLEEP)], tmp_path, StopTimes(0.2, 0.4, 1.0))
+    try:
+        one.start(held_back="arm_bridge_node")
+        first = one.pid("sim_node")
+        assert first and one.pid("arm_bridge_node") is None
+        one.start()
+        assert one.pid("arm_bridge_node") and one.pid("sim_node") == first
+    finally:
+        one.stop()
+
+
 def test_stopping_twice_does_nothing_more(supervise):
     one = supervise(toy("sim_node", SLEEP))
     one.stop()

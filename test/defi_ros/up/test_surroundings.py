@@ -1,10 +1,11 @@
 import os
+import sys
 
 import pytest
 
 from defi_models.contract import ConfigError
 from defi_ros.up import domain
-from defi_ros.up.domain import NoDomainError, reserved_domain
+from defi_ros.up.domain import GraphHereError, NoDomainError, only_graph, reserved_domain
 from defi_ros.up.surroundings import check_domain, surroundings
 
 
@@ -34,6 +35,20 @@ def test_a_domain_is_free_again_after_its_run(one_domain):
 
 def test_no_domain_left_says_what_to_do(one_domain):
     with reserved_domain(), pytest.raises(NoDomainError, match="set ROS_DOMAIN_ID"), reserved_domain():
+        pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets are Linux's")
+def test_a_domain_has_one_graph_and_is_free_again_after_it():
+    with only_graph(232):
+        with (
+            pytest.raises(GraphHereError, match=r"ROS domain 232: .*arm_bridge_node.*set ROS_DOMAIN_ID"),
+            only_graph(232),
+        ):
+            pass
+        with only_graph(231):
+            pass
+    with only_graph(232):
         pass
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from collections import deque
@@ -116,6 +118,6 @@ class Health:
             level=level,
             name=self._name,
             message=troubles or state,
-            hardware_id="",
+            hardware_id=f"{socket.gethostname()}:{os.getpid()}",
             values=[KeyValue(key=key, value=value) for key, value in values.items()],
         )

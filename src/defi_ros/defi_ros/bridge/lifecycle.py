@@ -256,6 +256,8 @@ class DefiNode(OwningNode):
         for trigger in (self.trigger_configure, self.trigger_activate):
             if trigger() != TransitionCallbackReturn.SUCCESS:
                 return False
+        for timer in self.timers:  # what came due meanwhile would fire at once, and then be silent for as long
+            timer.reset()
         return True
 
     def shut_down(self) -> None:

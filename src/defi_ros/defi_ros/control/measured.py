@@ -78,6 +78,8 @@ class MeasuredJoints:
         if self.positions is None:
             return None
         moved, since_s = np.abs(positions - self.positions), max((stamp_ns - self._stamp_ns) / NS_PER_S, 0.0)
+        if since_s > self._timeout_s:
+            return None  # an arm that was not seen may be anywhere
         beyond = moved - JUMP_RAD - 2.0 * since_s * self._spec.limits.velocity
         worst = int(np.argmax(beyond))
         if beyond[worst] <= 0.0:

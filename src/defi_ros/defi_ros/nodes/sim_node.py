@@ -32,6 +32,8 @@ from defi_sim.pacing import Pacer, every
 from defi_sim.simulation import SLICE_S, Readings, Simulation
 from defi_sim.world import World
 
+# Of a reset: longer than joint states may be silent, and until who holds the arm has seen where it is.
+UNSEEN_S, FOLLOWED_S = 0.05, 0.1
 SWITCH_INTERVAL_S = 0.0005  # Python's default of 5 ms would let one thread delay another by a whole slice
 SLOW_BELOW = 0.9  # real-time factor that is reported as a trouble
 
@@ -62,6 +64,8 @@ class SimNode(DefiNode):
                 f"expected those of the Franka Panda {list(ARM_JOINTS)}"
             )
         self._settings, self._nice = robot.sim, robot.nodes.nice
+        # An arm that stands elsewhere at once would be taken for one whose encoders fail; so it is not seen for a while.
+        self._speaks_from_ns, self._unseen_s = 0, robot.control.state_timeout_s + UNSEEN_S
         self._cameras = tuple(robot.cameras)
         controllers = make_controllers(ARM_JOINTS, Kinematics(robot_description(), ARM_JOINTS, TIP_FRAME))
         self._simulation = self._build(robot, controllers)
@@ -77,7 +81,8 @@ class SimNode(DefiNode):
         size = (robot.sim.image_px, robot.sim.image_px)
         self._world = World(self._cameras, size, seed=int(self.get_parameter("seed").value), split=robot.sim.scenes)
         owner = str(self.get_parameter("controller").value)
-        arm = EmulatedArm(controllers, None if owner == "auto" else owner, robot.sim.reset_pause_s)
+        pause_s = max(robot.sim.reset_pause_s, self._unseen_s + FOLLOWED_S)
+        arm = EmulatedArm(controllers, None if owner == "auto" else owner, pause_s)
         gripper = GripperController(GripperOptions(allow_stalling=bool(self.get_parameter("allow_stalling").value)))
         return Simulation(self._world, arm, gripper, TaskOracle())
 
@@ -149,7 +154,7 @@ class SimNode(DefiNode):
         stamp = to_stamp(self._time_ns)
         if self._time_topic is not None:
             self._time_topic.publish(Clock(clock=stamp))
-        if joint_state:
+        if joint_state and self._time_ns >= self._speaks_from_ns:
             self._sensors.tell_joints(readings, self._time_ns)
         if scene:
             self._sensors.tell_scene(self._world.scene(), self._time_ns)
@@ -201,6 +206,7 @@ class SimNode(DefiNode):
         def reset(now_ns: int) -> None:
             try:
                 self._simulation.reset(now_ns, request.seed, request.task)
+                self._speaks_from_ns = now_ns + round(self._unseen_s * NS_PER_S)
                 done.set_result("")
             except DefiError as error:
                 done.set_result(str(error))

@@ -134,6 +134,8 @@ class TeleopNode(DefiNode):
         if pressed != self._stopping_arm or again or (pressed and listeners > self._stop_listeners):
             self._stops.publish(Bool(data=pressed))
             self._stop_said_ns = now_ns
+        if pressed and not self._stopping_arm and not listeners:
+            self._note("EMERGENCY STOP HEARD BY NOBODY: no arm bridge listens; use the robot's own stop")
         self._stopping_arm, self._stop_listeners = pressed, listeners
 
     def _say_wish(self, wish: Wish) -> None:

@@ -42,12 +42,12 @@ class Keyboard:
 
     @property
     def help(self) -> str:
-        """The keys, in two lines."""
+        """The keys, in two lines; a space that does not break keeps a key beside what it does."""
         keys = self._mapping.keys
-        moves = "  ".join(f"{key} {direction}" for key, direction in self._mapping.motion.items())
+        moves = "  ".join(f"{key}\u00a0{direction}" for key, direction in self._mapping.motion.items())
         named = {" ": "space"}
-        rest = "  ".join(f"{named.get(key, key)} {name}" for name, key in vars(keys).items())
-        return f"hold to move: {moves}\npress: {rest}  Ctrl-C quit"
+        rest = "  ".join(f"{named.get(key, key)}\u00a0{name}" for name, key in vars(keys).items())
+        return f"hold to move: {moves}\npress: {rest}  Ctrl-C\u00a0quit"
 
     def status(self) -> str:
         """Frame, speed and gripper in a few words."""

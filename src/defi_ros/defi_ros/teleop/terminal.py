@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import sys
 import termios
+import textwrap
 import tty
-from typing import TextIO
+from typing import Any, TextIO
 
 from defi_models.contract import DefiError
 
 ARROWS = {"\x1b[A": "up", "\x1b[B": "down", "\x1b[C": "right", "\x1b[D": "left"}
 ESCAPE_S = 0.02  # the rest of an arrow key's sequence is there by then
-NARROW = 79
+
+
+WRAPPING: dict[str, Any] = {"subsequent_indent": "  ", "break_on_hyphens": False}
 
 
 class TerminalError(DefiError):
@@ -79,15 +83,16 @@ class KeyTerminal:
         return got.decode("utf-8", errors="ignore")
 
     def say(self, text: str) -> None:
-        """Writes lines that stay."""
-        self._write(f"\r\x1b[K{text}\n")
+        """Writes lines that stay; those that are too long are broken between words."""
+        lines = [part for line in text.splitlines() for part in textwrap.wrap(line, _columns(), **WRAPPING)]
+        self._write("\r\x1b[K" + "\n".join(lines).replace("\u00a0", " ") + "\n")
         self._line = ""
 
     def show(self, line: str) -> None:
         """Replaces the status line, where it changed."""
         if line != self._line:
             self._line = line
-            self._write(f"\r\x1b[K{line[:NARROW]}")
+            self._write(f"\r\x1b[K{line[: _columns()]}")
 
     def _write(self, text: str) -> None:
         try:
@@ -95,3 +100,8 @@ class KeyTerminal:
             self._screen.flush()
         except (OSError, ValueError) as error:
             raise TerminalError(f"keyboard: the terminal went away ({error})") from error
+
+
+def _columns() -> int:
+    """What fits on a line without the terminal beginning another."""
+    return shutil.get_terminal_size().columns - 1

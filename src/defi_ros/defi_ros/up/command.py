@@ -11,11 +11,12 @@ from defi_models.contract import DefiError
 from defi_models.inference.graphs import why_not_exported
 from defi_models.inference.load import SCRIPTED, resolve
 from defi_ros.sections import NO_POLICY
+from defi_ros.up.domain import only_graph
 from defi_ros.up.graph import Graph
 from defi_ros.up.interruption import InterruptedByPersonError, Interruption
 from defi_ros.up.report import Report, check_writable, write_json
 from defi_ros.up.request import Request, add_arguments, checked
-from defi_ros.up.surroundings import surroundings
+from defi_ros.up.surroundings import DOMAIN_VARIABLE, check_domain, surroundings
 from defi_ros.up.terminal import PlainView, View, open_view
 
 EXIT_DONE = 0
@@ -39,26 +40,28 @@ class Up:
         Returns:
             0: every task succeeded. 1: one did not, or the graph broke down. 2: refused, or it did not start.
             130: stopped by a person.
-
-        Raises:
-            ConfigError: the report cannot be written where it shall be.
         """
-        if args.json is not None:
-            check_writable(args.json)
-        report = Report(robot=Path(args.robot).stem)
+        report, report_path = Report(robot=Path(args.robot).stem), None
         try:
+            if args.json is not None:
+                check_writable(args.json)
+                report_path = args.json
             request = checked(args)
             _write_graphs(request)
             report.robot, report.policy = request.robot.name, request.policy and request.policy.name
+            given = check_domain(os.environ.get(DOMAIN_VARIABLE, "")) is not None
             with Interruption() as interruption, surroundings(sim=request.options.sim) as run_folder:
-                return _run(request, run_folder, report, interruption)
+                domain = check_domain(os.environ.get(DOMAIN_VARIABLE, "")) or 0
+                shared_domain = domain if given or not request.options.sim else None
+                with only_graph(domain):
+                    return _run(request, run_folder, report, interruption, shared_domain)
         except DefiError as error:
             report.exit_reasons.setdefault("defi up", [str(error)])
             sys.stderr.write(f"defi up: {error}\n")
             return EXIT_NOT_STARTED
         finally:
-            if args.json is not None:
-                write_json(report.to_mapping(), args.json)
+            if report_path is not None:
+                write_json(report.to_mapping(), report_path)
 
 
 def _write_graphs(request: Request) -> None:
@@ -75,7 +78,9 @@ def _write_graphs(request: Request) -> None:
     export(checkpoint)
 
 
-def _run(request: Request, run_folder: Path, report: Report, interruption: Interruption) -> int:
+def _run(
+    request: Request, run_folder: Path, report: Report, interruption: Interruption, shared_domain: int | None
+) -> int:
     """Starts the graph, runs what was asked and stops it; returns the exit code."""
     view = PlainView(sys.stdout) if request.headless else open_view(sys.stdout)
     graph = Graph(request.processes, run_folder, view, report, interruption)
@@ -83,16 +88,17 @@ def _run(request: Request, run_folder: Path, report: Report, interruption: Inter
     policy = f"policy {request.policy.name}" if request.policy else "no policy"
     view.note(
         f"{request.robot.name} with {policy}: starting {len(request.processes)} processes, "
-        f"ROS_DOMAIN_ID={os.environ.get('ROS_DOMAIN_ID', '0')}, logs in {run_folder}"
+        f"{DOMAIN_VARIABLE}={os.environ.get(DOMAIN_VARIABLE, '0')}, logs in {run_folder}"
     )
     try:
-        graph.start(request.instructions)
+        graph.start(request.instructions, shared_domain)
         started = True
         succeeded = _run_tasks(graph, request, view)
         reason = "every task has ended"
         return EXIT_DONE if succeeded else EXIT_TASK_FAILED
     except InterruptedByPersonError as stopped:
         reason = str(stopped)
+        view.note(f"{reason}: bringing the arm to rest, then ending every process")
         return EXIT_STOPPED
     except DefiError as error:
         reason = str(error)
@@ -111,9 +117,19 @@ def _run_tasks(graph: Graph, request: Request, view: View) -> bool:
     if not request.instructions:
         view.note("no --task was given: waiting for goals of run_task; Ctrl-C stops")
         graph.wait(lambda: False, None)
-    succeeded = True
+    done = 0
     for index in range(len(request.instructions)):
         if request.sim_tasks:
             graph.reset(request.options.seed + index, request.sim_tasks[index])
-        succeeded &= graph.run_task(index, request.timeout_s).success
-    return succeeded
+        done += graph.run_task(index, request.timeout_s).success
+    if request.instructions:
+        view.note(_summary(done, request))
+    return done == len(request.instructions)
+
+
+def _summary(done: int, request: Request) -> str:
+    """How many tasks were done, and where a person reads whether that is as it should be."""
+    count = f"{done} of {len(request.instructions)} tasks done"
+    if done == len(request.instructions) or not request.options.sim:
+        return count
+    return f"{count}, so the exit code is {EXIT_TASK_FAILED}; how often a policy succeeds: README.md, Measured"

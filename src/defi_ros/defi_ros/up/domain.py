@@ -12,12 +12,23 @@ from defi_models.contract import DefiError
 
 FIRST_DOMAIN, LAST_DOMAIN = 10, 99  # above 101 the ports of a domain fall into Linux's range of ephemeral ports
 RESERVATION = "defi-ros-domain-"  # and the number: an abstract socket of the process that reserved it
+GRAPH = "defi-ros-graph-"  # and the number: one of the `defi up` whose graph runs there
 SOCKETS = Path("/proc/net/unix")
 PORT_BASE, PORTS_A_DOMAIN, FIRST_UNICAST = 7400, 250, 10  # the DDSI-RTPS specification, 9.6.2.4
 
 
 class NoDomainError(DefiError):
     """Every domain that may be chosen is in use."""
+
+
+class GraphHereError(DefiError):
+    """A graph of DeFI already runs in the domain."""
+
+    def __init__(self, domain: int, bridge: str) -> None:
+        super().__init__(
+            f"a graph of DeFI already runs in ROS domain {domain}: {bridge}. Only one may move an arm: stop that graph, "
+            "send it goals (action run_task), or set ROS_DOMAIN_ID to another domain, for a simulated robot to none"
+        )
 
 
 @contextmanager
@@ -41,6 +52,19 @@ def reserved_domain() -> Iterator[int]:
         f"got no free ROS domain between {FIRST_DOMAIN} and {LAST_DOMAIN} on this machine: all are in use; "
         "set ROS_DOMAIN_ID to the one that shall be used"
     )
+
+
+@contextmanager
+def only_graph(domain: int) -> Iterator[None]:
+    """Keeps other `defi up` of this machine out of a domain until the end of the block (or of this process).
+
+    Raises:
+        GraphHereError: one runs there.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hold:
+        if sys.platform == "linux" and not _try_bind(hold, f"\0{GRAPH}{domain}"):
+            raise GraphHereError(domain, "another `defi up` on this machine has its arm_bridge_node there")
+        yield
 
 
 def domains_in_use() -> list[int]:

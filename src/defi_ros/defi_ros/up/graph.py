@@ -6,11 +6,13 @@ import importlib
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from defi_models.contract import DefiError
 from defi_ros.bringup import Process
+from defi_ros.up.domain import GraphHereError
 from defi_ros.up.interruption import Interruption
 from defi_ros.up.report import Report, TaskResult
 from defi_ros.up.status import NodeStatus, TaskStatus
@@ -21,7 +23,10 @@ if TYPE_CHECKING:
     from defi_ros.up.listener import GraphListener, TaskRun
 
 LISTENER = "defi_ros.up.listener"
+BRIDGE, SIMULATOR = "arm_bridge_node", "sim_node"
 POLL_S = 0.02
+# Processes find each other within 0.95 s on a busy machine (measured); meanwhile the slower nodes load.
+LISTEN_S = 1.0
 START_TIMEOUT_S = 60.0  # a cold start from a slow disk; a warm one takes seconds
 SERVER_TIMEOUT_S = 5.0
 SETTLE_TIMEOUT_S = 5.0
@@ -74,26 +79,39 @@ class Graph:
         """Its processes."""
         return self._supervisor
 
-    def start(self, instructions: Sequence[str] = ()) -> None:
+    def start(self, instructions: Sequence[str] = (), shared_domain: int | None = None) -> None:
         """Starts every process and waits until each node is active.
 
         Args:
             instructions: What will be asked, for the person who looks.
+            shared_domain: The ROS domain where others may be in it; the arm bridge is then started last, once no other
+                one is heard. None: nobody else is in it.
 
         Raises:
+            GraphHereError: another arm bridge speaks in that domain.
             StartError, ProcessEndedError: a node is not active in time, or refuses its configuration.
             InterruptedByPersonError: while waiting.
         """
         begun_s = time.monotonic()
         self.tasks = [TaskStatus(instruction) for instruction in instructions]
-        self._supervisor.start()
+        self._supervisor.start(held_back="" if shared_domain is None else BRIDGE)
         make_listener, middleware = self._import_listener()
         self._report.ros_distro, self._report.rmw = middleware()
         namespace = next(iter(self._processes.values())).namespace
-        self._listener = make_listener(list(self._processes), namespace, self._report.add_chunk)
+        self._listener = make_listener(list(self._processes), namespace, self._report.add_chunk, self._supervisor.pid)
+        if shared_domain is not None:
+            self._refuse_a_second_graph(self._listener, shared_domain)
+            self._supervisor.start()
         if not self.wait(self._is_up, START_TIMEOUT_S):
             raise StartError(self._why_not_up())
         self.start_s = time.monotonic() - begun_s
+
+    def _refuse_a_second_graph(self, listener: GraphListener, domain: int) -> None:
+        """Listens for an arm bridge, which says 50 times a second how the arm is, while one's own is not started yet."""
+        if self.wait(lambda: listener.control is not None, LISTEN_S):
+            listener.close()
+            self._listener = None  # what it heard is the other's: no figures of this run, no arm to wait for
+            raise GraphHereError(domain, f"its {BRIDGE} says that the arm is in {listener.arm}")
 
     def _import_listener(self) -> tuple[type[GraphListener], Callable[[], tuple[str | None, str | None]]]:
         """Imports what needs rclpy while the children import theirs, in a thread, so that Ctrl-C is heard meanwhile."""
@@ -129,7 +147,7 @@ class Graph:
         while True:
             self._interruption.check()
             self._look_after_processes()
-            self._view.show(self._nodes(), self.tasks)
+            self._show()
             if until():
                 return True
             if end_s is not None and time.monotonic() >= end_s:
@@ -148,6 +166,15 @@ class Graph:
         for name in hanging:
             self._view.note(f"{name} says nothing any more: it hangs and is killed")
         listener.forget(hanging)
+
+    def _show(self) -> None:
+        for line in self._listener.others.take_news() if self._listener else ():
+            self._view.note(line)
+        self._view.show(self._nodes(), self.tasks, self._arm())
+
+    def _arm(self) -> str:
+        """Who has the arm and why, as one's own arm bridge says; empty before its first control_state."""
+        return self._listener.arm if self._listener and self._supervisor.pid(BRIDGE) else ""
 
     def _nodes(self) -> list[NodeStatus]:
         if self._listener is not None:
@@ -201,17 +228,22 @@ class Graph:
             instruction, "done" if outcome.success else "failed", outcome.duration_s, outcome.reason
         )
         self._report.tasks.append(outcome)
-        self._view.show(self.listener.nodes(), self.tasks)
+        self._show()
         return outcome
 
     def _outcome(self, task: TaskRun, instruction: str, ended: bool, elapsed_s: float) -> TaskResult:
         result = task.result()
         if result is not None:
             success, told = result
-            return TaskResult(instruction, success, told.duration_s, told.reason)
+            return TaskResult(instruction, success, told.duration_s, told.reason + ("" if success else self._slow()))
         task.cancel()
         reason = "task_node refused it" if ended else f"task_node did not end it within {elapsed_s:.1f} s"
         return TaskResult(instruction, False, elapsed_s, reason)
+
+    def _slow(self) -> str:
+        """What is wrong with the simulation, to be told with the reason that a task failed for; empty when nothing is."""
+        troubles = [node.trouble for node in self.listener.nodes() if node.name == SIMULATOR and node.trouble]
+        return f" ({SIMULATOR}: {troubles[0]})" if troubles else ""
 
     def _mode(self) -> str:
         control = self.listener.control
@@ -235,9 +267,13 @@ class Graph:
         if self._task is not None:
             self._task.cancel()
             self._task = None
-        for task in self.tasks[len(self._report.tasks) :]:
+        for index in range(len(self._report.tasks), len(self.tasks)):
+            task = self.tasks[index]
             told = reason if task.status == "running" else f"not begun: {reason}"
             self._report.tasks.append(TaskResult(task.instruction, False, task.duration_s, told))
+            if task.status == "running":
+                self.tasks[index] = replace(task, status="failed", reason=reason)
+                self._show()
 
     def _come_to_rest(self, listener: GraphListener) -> None:
         """Waits, bounded, until the bridge says that the arm is at rest."""

@@ -7,6 +7,7 @@ here waits for an answer.
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,12 +17,13 @@ from typing import Any
 
 import rclpy
 from action_msgs.msg import GoalStatus
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from rclpy.utilities import get_rmw_implementation_identifier
+from unique_identifier_msgs.msg import UUID
 
 from defi_msgs.action import RunTask
 from defi_msgs.msg import ActionChunk, ControlState
@@ -29,10 +31,13 @@ from defi_msgs.srv import ResetSim
 from defi_ros.bridge import qos
 from defi_ros.bridge.action_client import ActionClient
 from defi_ros.bridge.lifecycle import make_executor
+from defi_ros.control.authority import Mode
+from defi_ros.up.other_goals import OtherGoals
 from defi_ros.up.report import BridgeFigures
 from defi_ros.up.status import NodeStatus, node_status
 
 SILENT_AFTER_S = 3.0  # three diagnostics missed
+SILENT = f"nothing heard of it for {SILENT_AFTER_S:.0f} s; it waits for the CPU, or hangs"
 HANGS_AFTER_S = 10.0  # a node that worked speaks every second, whatever it computes
 SPIN_SLICE_S = 0.1
 HELD_WITHIN_RAD = 0.11  # the bridge takes over where the arm is when it is more than control.reanchor_rad = 0.1 away
@@ -44,20 +49,23 @@ ChunkHeard = Callable[[float, float, float], None]
 class GraphListener:
     """What is known of a running graph. Made and closed in the main thread."""
 
-    def __init__(self, nodes: Sequence[str], namespace: str, chunk_heard: ChunkHeard) -> None:
+    def __init__(
+        self, nodes: Sequence[str], namespace: str, chunk_heard: ChunkHeard, pid: Callable[[str], int | None]
+    ) -> None:
         """Joins the graph.
 
         Args:
             nodes: The lifecycle nodes to watch.
             namespace: Their namespace; empty for none.
             chunk_heard: Called in the spinning thread with the arguments of `Report.add_chunk`.
+            pid: Process id of a watched node; what another process of that name says is not heard.
         """
         self._lock = threading.Lock()
         self._heard: dict[str, tuple[float, NodeStatus]] = {}
         self._watched = tuple(nodes)
         self._control: ControlState | None = None
         self._control_s = 0.0
-        self._chunk_heard = chunk_heard
+        self._chunk_heard, self._pid = chunk_heard, pid
         self._context = Context()
         rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self._node = Node("defi_up", context=self._context, namespace=namespace or None, start_parameter_services=False)
@@ -66,6 +74,7 @@ class GraphListener:
         self._node.create_subscription(ActionChunk, "action_chunk", self._on_chunk, qos.STREAM)
         self._tasks = ActionClient(self._node, RunTask, "run_task")
         self._resets = self._node.create_client(ResetSim, "sim/reset")
+        self.others = OtherGoals(self._node)
         self._executor = make_executor(self._context)
         self._executor.add_node(self._node)
         self._stopping = threading.Event()
@@ -91,12 +100,16 @@ class GraphListener:
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         now_s = time.monotonic()
         for status in message.status:
-            if status.name not in self._watched:
+            if status.name not in self._watched or not self._is_own(status):
                 continue
             values = {pair.key: pair.value for pair in status.values}
             trouble = "" if status.level == status.OK else status.message
             with self._lock:
                 self._heard[status.name] = (now_s, node_status(status.name, values, trouble))
+
+    def _is_own(self, status: DiagnosticStatus) -> bool:
+        """Whether a process of this graph says it; a node that does not name its process is believed."""
+        return status.hardware_id in ("", f"{socket.gethostname()}:{self._pid(status.name)}")
 
     def _on_control(self, message: ControlState) -> None:
         self._control, self._control_s = message, time.monotonic()
@@ -118,7 +131,7 @@ class GraphListener:
         return [
             NodeStatus(name)
             if name not in heard
-            else replace(heard[name][1], state="silent", rate_hz=None, latency_ms=None)
+            else replace(heard[name][1], state="silent", rate_hz=None, latency_ms=None, trouble=SILENT)
             if heard[name][1].active and now_s - heard[name][0] > SILENT_AFTER_S
             else heard[name][1]
             for name in self._watched
@@ -136,6 +149,12 @@ class GraphListener:
     def control(self) -> ControlState | None:
         """The newest control_state; None before the first."""
         return self._control
+
+    @property
+    def arm(self) -> str:
+        """Who has the arm and why, as in "STOPPED: emergency stop at the input device"; empty before the first word."""
+        control = self._control
+        return f"{Mode(control.mode).name}: {control.reason}" if control else ""
 
     @property
     def at_rest(self) -> bool:
@@ -186,18 +205,18 @@ class GraphListener:
 
     def ask_task(self, instruction: str, timeout_s: float) -> TaskRun:
         """Asks for a task."""
-        return TaskRun(self._tasks, instruction, timeout_s)
+        return TaskRun(self._tasks, instruction, timeout_s, self.others.own_goal())
 
 
 class TaskRun:
     """One goal of run_task, polled from the main thread."""
 
-    def __init__(self, client: ActionClient, instruction: str, timeout_s: float) -> None:
+    def __init__(self, client: ActionClient, instruction: str, timeout_s: float, goal_id: UUID) -> None:
         """Sends the goal."""
         self.feedback: RunTask.Feedback | None = None
         self._result: Future | None = None
         goal = RunTask.Goal(instruction=instruction, timeout_s=timeout_s)
-        self._goal = client.send_goal_async(goal, feedback_callback=self._on_feedback)
+        self._goal = client.send_goal_async(goal, feedback_callback=self._on_feedback, goal_uuid=goal_id)
 
     def _on_feedback(self, message: Any) -> None:
         self.feedback = message.feedback

@@ -44,10 +44,11 @@ class Request:
     json_path: Path | None = None
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares what `defi up` takes."""
+def add_arguments(parser: argparse.ArgumentParser, robot: str | None = None) -> None:
+    """Declares what `defi up` takes; where a `robot` is given, that argument may be left out."""
     add = parser.add_argument
-    add("robot", help="name of a robot file in config/robots, as in franka, or the path of one")
+    told = "name of a robot file in config/robots, as in franka, or the path of one"
+    add("robot", nargs="?" if robot else None, default=robot, help=told + (" (default: %(default)s)" if robot else ""))
     add("--sim", action="store_true", help="a simulated robot and cameras in place of the real ones")
     add(
         "--task", action="append", default=[], metavar="TEXT", help="an instruction in English; may be given repeatedly"
@@ -78,6 +79,8 @@ def checked(args: argparse.Namespace) -> Request:
     sim = args.sim or args.demo
     options = BringupOptions(robot=args.robot, sim=sim, policy=args.policy, composed=args.composed, seed=args.seed)
     robot = load_robot(options.robot)
+    if sim:
+        _check_simulated(robot)
     policy = _checked_policy(robot, options)
     instructions = tuple(args.task) or (DEMO_TASKS if args.demo else ())
     if instructions and policy is None:
@@ -96,6 +99,17 @@ def checked(args: argparse.Namespace) -> Request:
         headless=args.headless,
         json_path=args.json,
     )
+
+
+def _check_simulated(robot: RobotFile) -> None:
+    """Refuses a robot that sim_node would refuse."""
+    from defi_sim.description import ARM_JOINTS
+
+    if robot.joints.names != ARM_JOINTS:
+        raise ConfigError(
+            f"--sim: robot {robot.name!r} cannot be simulated, only the Franka can: got joints "
+            f"{list(robot.joints.names)}, expected {list(ARM_JOINTS)}"
+        )
 
 
 def _checked_policy(robot: RobotFile, options: BringupOptions) -> PolicySpec | None:

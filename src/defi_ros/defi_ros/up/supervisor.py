@@ -38,15 +38,18 @@ class Supervisor:
         self._processes = {process.name: process for process in processes}
         self._run_folder = run_folder
         self._stop_times = stop_times or StopTimes()
+        self._started: set[str] = set()
         self._children: dict[str, Child] = {}
         self._due_s: dict[str, float] = {}
         self._restarts: dict[str, deque[float]] = {name: deque() for name in self._processes}
         self.reasons: dict[str, list[str]] = {name: [] for name in self._processes}
 
-    def start(self) -> None:
-        """Starts every process without waiting for any."""
-        for process in self._processes.values():
-            self._start(process)
+    def start(self, held_back: str = "") -> None:
+        """Starts every process that was not started yet, except the one held back, without waiting for any."""
+        for name, process in self._processes.items():
+            if name != held_back and name not in self._started:
+                self._started.add(name)
+                self._start(process)
 
     def _start(self, process: Process) -> None:
         environment = merged_environment(os.environ, process.environment)
@@ -59,7 +62,7 @@ class Supervisor:
         return self._run_folder / f"{name}.log"
 
     def pid(self, name: str) -> int | None:
-        """Process id, or None while it is not running."""
+        """Process id, or None while it is not running; any thread."""
         child = self._children.get(name)
         return child.pid if child else None
 
