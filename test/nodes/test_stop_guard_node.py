@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -82,6 +83,17 @@ def test_a_bridge_that_is_killed_in_motion_is_followed_by_zeros(graph, guard, pr
     graph.until(lambda: heard.count(0.0) > 10)  # one might be lost
     before = controller.update(time.monotonic_ns(), np.zeros(7))
     np.testing.assert_array_equal(controller.update(time.monotonic_ns() + 40_000_000, np.zeros(7)), before)
+
+
+def test_a_guard_that_is_stopped_right_after_its_bridge_leaves_no_velocity_behind(graph, guard, processes):
+    heard: list[float] = []
+    graph.peer.create_subscription(Float64MultiArray, TOPIC, lambda message: heard.append(message.data[0]), 100)
+    bridge = processes("-c", BRIDGE, graph.namespace, TOPIC, "0.3")
+    graph.until(lambda: len(heard) > 100)
+    bridge.kill()
+    guard.send_signal(signal.SIGINT)
+    graph.until(lambda: heard[-1] == 0.0)
+    assert guard.wait(5.0) == 0
 
 
 def test_a_bridge_at_rest_is_not_spoken_over(graph, guard, processes):

@@ -164,6 +164,19 @@ def test_a_task_that_a_person_took_over_tells_who_took_the_arm(graph, scene):
     assert result.reason == "keyboard took the arm and did not give it back: keyboard released the deadman"
 
 
+def test_a_person_who_gave_the_arm_back_is_not_blamed(graph, scene):
+    bridge, said, _, client = scene
+    handle = client.send("open the drawer")
+    running(graph, said, "open the drawer")
+    bridge.state.mode, bridge.state.source = ControlState.TELEOP, "keyboard"
+    graph.until(lambda: client.feedback and client.feedback[-1].mode == ControlState.TELEOP)
+    bridge.state.mode, bridge.state.source = ControlState.POLICY, "task_node"
+    graph.until(lambda: client.feedback[-1].mode == ControlState.POLICY)
+    bridge.state.mode, bridge.state.reason = ControlState.HOLD, "gripper: still open"
+    _, result = client.result(handle)
+    assert result.reason == "the policy lost the authority: gripper: still open"
+
+
 def test_a_task_that_was_never_begun_tells_why_the_arm_rested(graph, scene):
     bridge, _, _, client = scene
     bridge.state.at_rest, bridge.state.verdict_reason = True, "inference_node: got 'foo bar', which no task knows"

@@ -50,12 +50,9 @@ class BringupOptions:
     def __post_init__(self) -> None:
         if Path(self.robot).suffix in (".yaml", ".yml"):
             object.__setattr__(self, "robot", str(Path(self.robot).expanduser().resolve()))
-        shipped_name = self.policy is None or self.policy in (
-            *shipped(),
-            SCRIPTED,
-        )  # whatever folder of that name is here
-        if not shipped_name and Path(self.policy).expanduser().is_dir():
-            object.__setattr__(self, "policy", str(Path(self.policy).expanduser().resolve()))
+        folder = Path(self.policy or "").expanduser()
+        if self.policy and self.policy not in (SCRIPTED, *shipped()) and folder.is_dir():  # `./nano` is a folder
+            object.__setattr__(self, "policy", str(folder.resolve()))
         if self.seed < 0:
             raise ConfigError(f"seed: got {self.seed}, expected 0 or a positive whole number")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 HEARD_S = 3.0  # a bridge speaks at 50 Hz; finding it takes up to half a second
 RECOVERED_S = 60.0  # a UR that is powered on and releases its brakes takes half a minute
-SOURCE = "defi arm"
+SOURCE, STOPPED = "defi arm", 3
 # What may be asked for: who shall have the arm, as in SetAuthority, and whether STOPPED is to end.
 ASKS = {"hold": (0, False), "policy": (2, False), "stop": (3, False), "reset": (0, True)}
 SAYS = {
@@ -103,6 +103,9 @@ class Asker:
             return self._watch()
         if what == "state":
             print(told(self._state))
+            return 0
+        if what == "reset" and self._state is not None and self._state.mode != STOPPED:
+            print(f"nothing to reset: {told(self._state)}")
             return 0
         granted, answer = self._recover() if what == "recover" else self._ask(*ASKS[what])
         print(answer)

@@ -15,7 +15,7 @@ from defi_ros.control.monitor import LimitMonitor
 from defi_ros.control.motion import brake_of
 from defi_ros.control.policy import PolicyTarget
 from defi_ros.control.safety import SafeCommand, SafetyFilter, Verdict
-from defi_ros.control.standing import Place, StandingArm
+from defi_ros.control.standing import LET_GO_S, Place, StandingArm
 from defi_ros.control.teleop import TeleopInput, TeleopTarget
 from defi_ros.sections import Control, Gripper
 
@@ -25,6 +25,8 @@ EARLIEST_TICK = 0.5
 PAUSE_S = 0.1
 # Joint states that stay away this long have their driver restarted: people look before the arm goes on.
 BLIND_S = 5.0
+# What a person's device was refused this long ago is why nothing moves.
+REFUSED_NS = NS_PER_S // 2
 # Noise of measured joints; a stopped robot that moved by less is commanded where it was [rad].
 STOPPED_SLACK_RAD = 0.002
 ROBOT = "robot"  # as a source of faults: the robot itself
@@ -57,7 +59,11 @@ class ArmCore:
         self._follows_nobody = False
         # Ticks until now, and the last one in which a person was followed.
         self._ticks, self._teleop_tick = 0, -1
-        self._blind = False  # whether joint states were away in the last tick
+        self._seen: FloatArray | None = None  # where the arm was seen last, while joint states are away
+        self._paused_ns: int | None = None  # when the loop went on after a pause, until the arm is seen again
+        self._jumped = False  # whether joint states told what no arm can do, until somebody has reset it
+        self._led = False  # whether somebody leads the arm back into its range
+        self._refused_ns, self._refusal = 0, ""  # of a person's device
 
     @property
     def limit_violations(self) -> int:
@@ -85,6 +91,7 @@ class ArmCore:
         if refused is not None:
             return refused
         if jump is not None and self.authority.mode != Mode.STOPPED and self._command is not None:
+            self._jumped = True
             self._stop_once(jump, now_ns)
         if gripper is not None:
             self._gripper.measured(gripper)
@@ -120,12 +127,10 @@ class ArmCore:
 
     def on_teleop(self, command: TeleopInput, now_ns: int) -> str | None:
         """Follows a person's input device while its deadman is held. Returns None, or why it was refused or changed."""
-        age_s = (now_ns - command.stamp_ns) / NS_PER_S if command.stamp_ns else 0.0
-        if command.deadman and abs(age_s) > self._control.teleop_timeout_s:
-            return (
-                f"teleop: got a command of {command.source} that is {age_s:.2f} s old, limit "
-                f"{self._control.teleop_timeout_s:g} s; do the clocks agree?"
-            )
+        refused = self._why_not_obeyed(command, now_ns) if command.deadman else None
+        if refused is not None:
+            self._refused_ns, self._refusal = now_ns, refused
+            return refused
         before = self.authority.mode
         refused = self.authority.teleop(command.source, now_ns, deadman=command.deadman)
         if refused is None and self.authority.mode == Mode.TELEOP:
@@ -135,6 +140,22 @@ class ArmCore:
                 self._teleop_tick = self._ticks
             return self._teleop.follow(command, now_ns)
         return refused
+
+    def _why_not_obeyed(self, command: TeleopInput, now_ns: int) -> str | None:
+        age_s = (now_ns - command.stamp_ns) / NS_PER_S if command.stamp_ns else 0.0
+        if abs(age_s) > self._control.teleop_timeout_s:
+            return (
+                f"teleop: got a command of {command.source} that is {age_s:.2f} s old, limit "
+                f"{self._control.teleop_timeout_s:g} s; do the clocks agree?"
+            )
+        if self._command is None:
+            self.authority.spend(command.source, "nothing was commanded")
+            return f"TELEOP refused: {self._why_idle()}"
+        return None
+
+    def _lately_refused(self, now_ns: int) -> str:
+        """Why a person's device was not obeyed just now; "" if it was."""
+        return self._refusal if 0 <= now_ns - self._refused_ns < REFUSED_NS else ""
 
     def _begin_teleop(self) -> None:
         """A person's target begins where the arm comes to rest by itself."""
@@ -170,6 +191,7 @@ class ArmCore:
         if refused is None:
             self._policy.schedule.clear()
             self._gripper.forget()
+            self._jumped = self._jumped and mode == Mode.STOPPED
         return refused
 
     def tick(self, now_ns: int, late_ns: int = 0, missed: int = 0) -> ArmCommand:
@@ -189,11 +211,14 @@ class ArmCore:
                 self._note_clock(self._tick_ns, due_ns)
                 self._tick_ns = min(self._tick_ns, due_ns)
                 return self._command.again(self._joints.positions)
-            why = self._follow_other_hands(now_ns, missed)
+            self._note_pause(now_ns, missed)
+            if self._paused_ns is not None and self._joints.heard_ns < self._paused_ns:
+                return self._nothing("the control loop was paused: waiting to see where the arm is")
+            why = self._follow_other_hands(now_ns)
         if self._command is None:
-            if (outside := self._joints.out_of_range()) is not None:
-                self.authority.hold(outside, now_ns)
-                return self._nothing(outside)
+            if (idle := self._why_led(now_ns)) is not None:
+                self.authority.hold(idle, now_ns)
+                return self._nothing(idle)
             self._anchor_to_measured()
         self._tick_ns = due_ns
         if (stuck := self._gripper.why_stuck(now_ns)) is not None:
@@ -216,6 +241,22 @@ class ArmCore:
         self._command = self._say(command, wanted_gripper, now_ns)
         return self._command
 
+    def _why_led(self, now_ns: int) -> str | None:
+        """Why an arm outside the ranges of its file, or on its way back with somebody's hand on it, is not commanded."""
+        outside = self._joints.out_of_range()
+        if outside is not None:
+            self._led = True
+        elif self._led and self._joints.still_s(now_ns) >= LET_GO_S:
+            self._led = False
+        return outside or ("it is led back into its range; let go of it" if self._led else None)
+
+    def _note_pause(self, now_ns: int, missed: int) -> None:
+        """After a pause of the loop in motion the arm rests somewhere, and where is only known once it is seen again."""
+        if missed * self._period_ns >= PAUSE_S * NS_PER_S and self._filter.state.v.any():
+            self._paused_ns = now_ns
+            self._filter.reset(self._filter.state.p)
+            self.monitor.restart()
+
     def _why_idle(self) -> str:
         """Why nothing is commanded."""
         outside = None if self._joints.positions is None else self._joints.out_of_range()
@@ -227,26 +268,29 @@ class ArmCore:
         if back_s > self._control.state_timeout_s:
             self.authority.hold(f"the clock was set back by {back_s:.2f} s", now_ns)
             self._policy.schedule.clear()
-        self._joints.heard_ns = min(self._joints.heard_ns, now_ns)
+        self._joints.set_back(now_ns)
 
     def _target(self, now_ns: int, late_ns: int, moved: str) -> tuple[FloatArray | None, float | None, str]:
         """The joints due now, shape (joints,) [rad], the wanted opening, and why there is no target or a changed one."""
         silent_s = self._joints.silent_s(now_ns)
         mode = self.authority.mode
         if silent_s > self._control.state_timeout_s:
-            self._blind = True
+            if self._seen is None:
+                self._seen = self._joints.positions
             why = f"no joint state for {silent_s:.2f} s, limit {self._control.state_timeout_s:g} s"
             if silent_s > BLIND_S:
                 self.authority.hold(why, now_ns)
             return None, None, why
-        self._blind = False
+        self._seen = None
         if mode == Mode.STOPPED:
             self._gripper.forget()  # its driver has been told to stop
             return None, None, f"STOPPED: {self.authority.reason}"
         if mode == Mode.TELEOP:
             silent_s = self._teleop.silent_s(now_ns)
             if silent_s > self._control.teleop_timeout_s:
-                why = f"no input from {self.authority.source} for {silent_s:.2f} s: its deadman must be pressed anew"
+                why = self._lately_refused(now_ns) or (
+                    f"no input from {self.authority.source} for {silent_s:.2f} s: its deadman must be pressed anew"
+                )
                 self.authority.hold(why, now_ns)
                 return None, None, why
             if self._teleop_tick != self._ticks - 1:  # the arm rested meanwhile, for want of joint states
@@ -261,40 +305,46 @@ class ArmCore:
                 self._policy.schedule.clear()
                 return None, None, self.authority.reason
             return self._policy.step(self._filter.state, self._reference, now_ns, late_ns, self._ticks)
-        return None, None, moved
+        return None, None, moved or self._lately_refused(now_ns)
 
-    def _follow_other_hands(self, now_ns: int, missed: int) -> str:
+    def _follow_other_hands(self, now_ns: int) -> str:
         """Goes on from where the arm is, where it was moved while nothing was asked of it; "" or what is to be said of that.
 
         Outside the robot file's ranges it is not commanded any more until somebody has moved it back.
         """
-        joints, state = self._joints, self._filter.state
+        joints, state, mode = self._joints, self._filter.state, self.authority.mode
         assert joints.positions is not None
         if joints.silent_s(now_ns) > self._control.state_timeout_s:
             return ""
-        paused = missed * self._period_ns >= PAUSE_S * NS_PER_S and bool(state.v.any())
-        back = self._blind and self._standing.rests
-        if paused or back:
-            if np.abs(joints.positions - state.p).max() > STOPPED_SLACK_RAD:
-                self._let_go()
-            return ""
-        mode = self.authority.mode
-        if mode == Mode.STOPPED:
+        if self._paused_ns is not None:
+            self._paused_ns = None
+            return self._let_go("the control loop was paused")
+        if self._seen is not None and self._standing.rests:
+            moved = np.abs(joints.positions - self._seen)
+            if moved.max() > self._control.reanchor_rad:
+                name = self._spec.joint_names[int(np.argmax(moved))]
+                return self._let_go(f"{name} was moved by {moved.max():.2f} rad while there were no joint states")
+        if mode == Mode.STOPPED and self._follows_nobody and self._standing.rests:
             away = np.abs(joints.positions - state.p).max()
-            if self._follows_nobody and self._standing.rests and away > STOPPED_SLACK_RAD:
-                self._let_go()
-        elif mode == Mode.HOLD or (mode == Mode.POLICY and self._policy.is_silent(now_ns)):
+            return self._let_go("the robot follows nobody") if away > STOPPED_SLACK_RAD else ""
+        if (
+            mode == Mode.HOLD
+            or (mode == Mode.STOPPED and not self._jumped)
+            or (mode == Mode.POLICY and self._policy.is_silent(now_ns))
+        ):
             place, why = self._standing.look(joints, state.p, now_ns)
             if place == Place.NEW:
-                self._let_go()
+                self._let_go(why)
             elif place == Place.LOST:
                 self._stop_once(why, now_ns)
             return why
         return ""
 
-    def _let_go(self) -> None:
-        """What was commanded counts no more; the next command is where the arm is."""
-        self._command = None
+    def _let_go(self, why: str) -> str:
+        """What was commanded counts no more; the next command is where the arm is. Returns `why`, for who asks."""
+        self._command, self._teleop_tick = None, -1
+        self._policy.let_go()
+        return why
 
     def _anchor_to_measured(self) -> None:
         assert self._joints.positions is not None
@@ -331,7 +381,7 @@ class ArmCore:
             chunk_started=started,
             at_rest=at_rest,
             measured=self._joints.positions,
-            trusted=not self._blind and self.authority.mode != Mode.STOPPED,
+            trusted=self._seen is None and self.authority.mode != Mode.STOPPED,
         )
 
     def _nothing(self, reason: str) -> ArmCommand:

@@ -85,6 +85,10 @@ class Authority:
         self._enter(Mode.TELEOP, f"{source} holds the deadman", source, now_ns)
         return None
 
+    def spend(self, source: str, why: str) -> None:
+        """A deadman of `source` that is held now counts only once it was released; `why` ends "held the deadman when"."""
+        self._spent[source] = why
+
     def stop(self, source: str, cause: str, now_ns: int) -> None:
         """Latches STOPPED because of `cause`, which stands until `cause_gone(source)`."""
         self._causes[source] = cause

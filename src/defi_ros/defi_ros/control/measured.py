@@ -10,6 +10,8 @@ from defi_models.contract import NS_PER_S, FloatArray, RobotSpec, frozen_array
 # Joints that move by more than this beyond twice what their limits allow have not moved: an encoder, or the driver that
 # reads it, has failed. Twice and some, because stamps may be late; 0.1 rad is 38 ms at 2.6 rad/s.
 JUMP_RAD = 0.1
+# A person can lead an arm by hand this fast, however slow it is told to be [rad/s].
+LED_RAD_S = 4.0
 # A measured joint this far outside its range is a wrong robot file or a wrong sensor, not a calibration offset.
 SLACK_RAD = 0.02
 # Joints that moved by no more than this stand still: noise, and the last of a controller's lag.
@@ -53,6 +55,10 @@ class MeasuredJoints:
             self._still_at, self._still_since_ns = self.positions, now_ns
         return None, jump
 
+    def set_back(self, now_ns: int) -> None:
+        """The clock was set back to `now_ns` [ns]."""
+        self.heard_ns, self._still_since_ns = min(self.heard_ns, now_ns), min(self._still_since_ns, now_ns)
+
     def still_s(self, now_ns: int) -> float:
         """How long the joints have stood where they are [s]."""
         return (now_ns - self._still_since_ns) / NS_PER_S
@@ -80,7 +86,7 @@ class MeasuredJoints:
         moved, since_s = np.abs(positions - self.positions), max((stamp_ns - self._stamp_ns) / NS_PER_S, 0.0)
         if since_s > self._timeout_s:
             return None  # an arm that was not seen may be anywhere
-        beyond = moved - JUMP_RAD - 2.0 * since_s * self._spec.limits.velocity
+        beyond = moved - JUMP_RAD - since_s * np.maximum(2.0 * self._spec.limits.velocity, LED_RAD_S)
         worst = int(np.argmax(beyond))
         if beyond[worst] <= 0.0:
             return None

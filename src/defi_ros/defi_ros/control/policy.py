@@ -36,6 +36,7 @@ class PolicyTarget:
         )
         self.shortage = ChunkShortage()
         self.refused_late = 0
+        self._heard_ns = 0  # when a chunk was accepted last; it outlives what clears the schedule
         self._reach = Reach(kinematics, spec, control)
         self._tip = TipFollower(spec.workspace, 1.0 / control.rate_hz)
         self._tip_tick = -1  # the last one in which the tip followed a pose
@@ -58,13 +59,19 @@ class PolicyTarget:
         refused = (late or unwanted) if leads else (unwanted or late)
         if refused is None:
             refused = self.schedule.accept(chunk, now_ns, self._anchor(chunk, state))
-        if refused is not None:
+        if refused is None:
+            self._heard_ns = now_ns
+        else:
             self.shortage.refuse(refused, now_ns)
         return refused
 
+    def let_go(self) -> None:
+        """What was commanded counts no more: the tip goes on from what is commanded next."""
+        self._tip_tick = -1
+
     def silent_s(self, now_ns: int, since_ns: int) -> float:
         """How long no chunk was accepted, counted from when the policy was handed the arm [s]."""
-        return (now_ns - max(self.schedule.accepted_ns or 0, since_ns)) / NS_PER_S
+        return (now_ns - max(self._heard_ns, since_ns)) / NS_PER_S
 
     def is_silent(self, now_ns: int) -> bool:
         """Whether no chunk was accepted for so long that none is followed any more."""

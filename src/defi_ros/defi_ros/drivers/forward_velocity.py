@@ -95,10 +95,9 @@ class ForwardVelocityDriver(TopicDriver):
                 correction = self._correction_hz * np.clip(away, -MOST_MADE_UP_FOR_RAD, MOST_MADE_UP_FOR_RAD)
             elif np.abs(away).max() <= MOST_MADE_UP_FOR_RAD:
                 correction = np.where(np.abs(away) > REST_TOLERANCE_RAD, self._correction_hz * away, 0.0)
-        if correction.any():
-            since_s = min(max((time_ns - self._sent_ns) / NS_PER_S, 0.0), LONGEST_STEP_S)
-            most = self._acceleration * since_s
-            correction = np.clip(correction, self._correction - most, self._correction + most)
+        since_s = min(max((time_ns - self._sent_ns) / NS_PER_S, 0.0), LONGEST_STEP_S)
+        most = self._acceleration * since_s
+        correction = np.clip(correction, self._correction - most, self._correction + most)
         self._correction, self._sent_ns = correction, time_ns
         self._say(np.clip(velocities + correction, -self._fastest, self._fastest))
 

@@ -44,6 +44,7 @@ from defi_ros.sections import NO_POLICY
 
 REPORT_PERIOD_S = 0.02
 REST_SLACK_S = 0.2  # beyond the longest way to rest: a few ticks, and a computer that is busy with ending
+LONGEST_STOP_S = 1.4  # `defi up` asks harder after 1.5 s
 OTHER_BRIDGE_S = 1.0  # a bridge speaks every 20 ms; finding it takes up to 0.5 s
 POLICY_ROLES = ("imagination_node", "action_node", "inference_node")
 
@@ -76,6 +77,12 @@ class ArmBridgeNode(DefiNode):
         wait_for_joints(self, JointReader(spec.joint_names, robot.gripper))
         self._check_no_other_bridge()
         self._core = ArmCore(spec, robot.control, robot.gripper, kinematics)
+        if self._core.longest_stop_s > LONGEST_STOP_S:
+            raise NodeError(
+                f"{self.NAME}: got limits by which braking takes {self._core.longest_stop_s:.1f} s, expected at most "
+                f"{LONGEST_STOP_S:g} s, so that Ctrl-C finds the arm at rest; raise joints.limit_scale.acceleration and "
+                "jerk, or lower velocity"
+            )
         self._driver = make_arm_driver(self, robot.driver, spec, kinematics)
         with Caller(self, self.stopping) as call:
             self._driver.prepare(call, self.start_timeout_s)
@@ -167,8 +174,9 @@ class ArmBridgeNode(DefiNode):
             measured = command.measured if command.trusted else None
             self._driver.send(command.positions, command.velocities, measured, now_ns)
             if self._starts_policy:
-                self._starts_policy = False
                 self._core.request(Mode.POLICY, "control.start_mode", now_ns)
+        if command.measured is not None:  # an arm that must be led by hand first is given to nobody by itself
+            self._starts_policy = False
         latency_ms = self._report.note(command, self.now_ns())
         self._inbox.tool_pose = command.pose
         if command.gripper_goal is not None:

@@ -88,6 +88,7 @@ class ArmInbox:
         def accept(now_ns: int) -> None:
             if self._core.authority.mode != Mode.POLICY:
                 return
+            self._lost_ns = min(self._lost_ns, now_ns)  # a clock that was set back
             if chunk.start_ns > self._lost_ns:  # it came through every process of the policy after the loss
                 self.lost.clear()
             lost = next(iter(self.lost.values()), None)

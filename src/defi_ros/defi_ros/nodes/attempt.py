@@ -63,8 +63,8 @@ class Attempt:
             return f"STOPPED: {state.reason}"
         if self.phase == Phase.ASKING and now_s - self.phase_since_s > ANSWER_TIMEOUT_S:
             return f"set_authority did not answer within {ANSWER_TIMEOUT_S:g} s"
-        if state.mode == ControlState.TELEOP:
-            self.taken_by = state.source
+        if state.mode in (ControlState.TELEOP, ControlState.POLICY):
+            self.taken_by = state.source if state.mode == ControlState.TELEOP else ""
         if self.phase == Phase.RUNNING and state.mode == ControlState.HOLD:
             self.not_policy_since_s = self.not_policy_since_s or now_s
             if now_s - self.not_policy_since_s > TAKEN_AWAY_S:

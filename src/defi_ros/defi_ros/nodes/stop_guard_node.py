@@ -17,6 +17,7 @@ from defi_ros.drivers.forward_velocity import DEFAULT_TOPIC
 from defi_ros.drivers.interface import STOP_GUARD
 
 LOOK_PERIOD_S = 0.01
+REPEATS_AT_END = 5
 REPEATS = 50  # zeros in a row, half a second of them: one may be lost on the way
 
 
@@ -44,7 +45,10 @@ class StopGuardNode(DefiNode):
         self._fall_silent = self.keep_alive(self.NAME)
 
     def deactivate(self) -> None:
-        """Guards no more."""
+        """Guards no more; an arm that moves is stopped before."""
+        for _ in range(REPEATS_AT_END if self._moving or self._left else 0):
+            self._commands.publish(Float64MultiArray(data=self._zeros))
+            time.sleep(LOOK_PERIOD_S)
         self._fall_silent()
 
     def _on_command(self, message: Float64MultiArray) -> None:
