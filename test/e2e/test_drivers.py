@@ -7,6 +7,8 @@ import yaml
 
 from defi_ros.robot import robots_folder
 
+TRIES = 3  # a robot whose computer does half its work falls behind what it is told, and the bridge lets go of it
+
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.timeout(180)]
 
 
@@ -18,7 +20,10 @@ def test_a_site_s_file_with_another_driver_does_a_task_through_the_whole_graph(u
     site["driver"] = {"kind": kind, "base_frame": site["driver"]["base_frame"]}
     path = tmp_path / "cell.yaml"
     path.write_text(yaml.safe_dump(site), encoding="utf-8")
-    running = up("--policy", "scripted", "--composed", "--task", task, "--seed", "1", robot=str(path))
+    for _ in range(TRIES):
+        running = up("--policy", "scripted", "--composed", "--task", task, "--seed", "1", robot=str(path))
+        if running.end() == 0 or "too slow for real time" not in running.output:
+            break
     assert running.end() == 0, running.output
     (result,) = running.report["tasks"]
     assert result["success"] and running.report["limit_violations"] == 0

@@ -79,7 +79,7 @@ def test_a_bridge_that_is_killed_in_motion_is_followed_by_zeros(graph, guard, pr
     bridge.kill()
     killed_s = time.monotonic()
     graph.until(lambda: heard[-1] == 0.0)
-    assert time.monotonic() - killed_s < 1.0  # 0.1 s when nothing else runs
+    assert time.monotonic() - killed_s < 3.0  # 0.1 s when nothing else runs
     graph.until(lambda: heard.count(0.0) > 10)  # one might be lost
     before = controller.update(time.monotonic_ns(), np.zeros(7))
     np.testing.assert_array_equal(controller.update(time.monotonic_ns() + 40_000_000, np.zeros(7)), before)
