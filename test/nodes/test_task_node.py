@@ -153,23 +153,25 @@ def test_a_policy_that_lost_the_authority_aborts_the_task_with_the_reason(graph,
     assert result.reason == "the policy lost the authority: no new chunk for 0.50 s"
 
 
-def test_a_task_that_a_person_took_over_tells_who_took_the_arm(graph, scene):
+def taken_over(graph, scene):
+    """A task under way, whose arm a person has taken."""
     bridge, said, _, client = scene
     handle = client.send("open the drawer")
     running(graph, said, "open the drawer")
     bridge.state.mode, bridge.state.source = ControlState.TELEOP, "keyboard"
     graph.until(lambda: client.feedback and client.feedback[-1].mode == ControlState.TELEOP)
+    return bridge, client, handle
+
+
+def test_a_task_that_a_person_took_over_tells_who_took_the_arm(graph, scene):
+    bridge, client, handle = taken_over(graph, scene)
     bridge.state.mode, bridge.state.reason = ControlState.HOLD, "keyboard released the deadman"
     _, result = client.result(handle)
     assert result.reason == "keyboard took the arm and did not give it back: keyboard released the deadman"
 
 
 def test_a_person_who_gave_the_arm_back_is_not_blamed(graph, scene):
-    bridge, said, _, client = scene
-    handle = client.send("open the drawer")
-    running(graph, said, "open the drawer")
-    bridge.state.mode, bridge.state.source = ControlState.TELEOP, "keyboard"
-    graph.until(lambda: client.feedback and client.feedback[-1].mode == ControlState.TELEOP)
+    bridge, client, handle = taken_over(graph, scene)
     bridge.state.mode, bridge.state.source = ControlState.POLICY, "task_node"
     graph.until(lambda: client.feedback[-1].mode == ControlState.POLICY)
     bridge.state.mode, bridge.state.reason = ControlState.HOLD, "gripper: still open"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import threading
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from defi_models.contract import DefiError
 from defi_ros.bringup import graph_environment
@@ -35,7 +35,7 @@ SAYS = {
 
 
 class SilentGraphError(DefiError):
-    """No arm bridge is heard, or it does not answer."""
+    """No arm bridge is heard."""
 
 
 class Arm:
@@ -56,7 +56,8 @@ class Arm:
 
         Raises:
             ConfigError: several simulated graphs run here and ROS_DOMAIN_ID does not say which is meant.
-            SilentGraphError: no arm bridge is heard, or it does not answer.
+            SilentGraphError: no arm bridge is heard.
+            CallError: it does not answer.
         """
         domain = chosen_domain()
         if domain is not None:
@@ -98,7 +99,7 @@ class Asker:
 
     def do(self, what: str) -> int:
         """See `Arm.run`."""
-        self._until(lambda: self._state is not None, HEARD_S, "got no control_state")
+        self._hear()
         if what == "watch":
             return self._watch()
         if what == "state":
@@ -122,32 +123,29 @@ class Asker:
 
     def _ask(self, mode: int, reset: bool) -> tuple[bool, str]:
         from defi_msgs.srv import SetAuthority
+        from defi_ros.bridge.caller import Caller
 
-        answer = self._call(
-            SetAuthority, "set_authority", SetAuthority.Request(mode=mode, reset=reset, source=SOURCE), HEARD_S
-        )
+        request = SetAuthority.Request(mode=mode, reset=reset, source=SOURCE)
+        with Caller(self._node, threading.Event()) as call:
+            answer = call.service(SetAuthority, "set_authority", request, HEARD_S)
         return answer.granted, answer.reason
 
     def _recover(self) -> tuple[bool, str]:
         from std_srvs.srv import Trigger
 
-        answer = self._call(Trigger, "recover", Trigger.Request(), RECOVERED_S)
+        from defi_ros.bridge.caller import Caller
+
+        with Caller(self._node, threading.Event()) as call:
+            answer = call.service(Trigger, "recover", Trigger.Request(), RECOVERED_S)
         return answer.success, answer.message
 
-    def _call(self, service_type: Any, name: str, request: Any, timeout_s: float) -> Any:
-        client = self._node.create_client(service_type, name)
-        self._until(client.service_is_ready, HEARD_S, f"got no service {name}")
-        future = client.call_async(request)
-        self._until(future.done, timeout_s, f"got no answer of {name}")
-        return future.result()
-
-    def _until(self, condition: Callable[[], bool], timeout_s: float, otherwise: str) -> None:
-        deadline_s = time.monotonic() + timeout_s
-        while not condition():
+    def _hear(self) -> None:
+        deadline_s = time.monotonic() + HEARD_S
+        while self._state is None:
             if time.monotonic() > deadline_s:
                 domain = os.environ.get(DOMAIN_VARIABLE, "0")
                 raise SilentGraphError(
-                    f"{otherwise} for {timeout_s:g} s in ROS domain {domain} and namespace "
+                    f"got no control_state for {HEARD_S:g} s in ROS domain {domain} and namespace "
                     f"{self._node.get_namespace()!r}, expected a running arm bridge. `defi up <robot>` starts one."
                 )
             self._executor.spin_once(timeout_sec=0.05)

@@ -12,7 +12,6 @@ from defi_ros.control.gripper import GripperSwitch
 from defi_ros.control.kinematics import Kinematics
 from defi_ros.control.measured import MeasuredJoints
 from defi_ros.control.monitor import LimitMonitor
-from defi_ros.control.motion import brake_of
 from defi_ros.control.policy import PolicyTarget
 from defi_ros.control.safety import SafeCommand, SafetyFilter, Verdict
 from defi_ros.control.standing import LET_GO_S, Place, StandingArm
@@ -29,6 +28,7 @@ BLIND_S = 5.0
 REFUSED_NS = NS_PER_S // 2
 # Noise of measured joints; a stopped robot that moved by less is commanded where it was [rad].
 STOPPED_SLACK_RAD = 0.002
+LED_BACK = "it is led back into its range; let go of it"
 ROBOT = "robot"  # as a source of faults: the robot itself
 
 
@@ -69,14 +69,6 @@ class ArmCore:
     def limit_violations(self) -> int:
         """Commands found outside the limits of the robot file; must stay 0."""
         return self.monitor.violations
-
-    @property
-    def longest_stop_s(self) -> float:
-        """How long braking from the fastest motion within the limits takes [s]."""
-        limits = self._spec.limits
-        rows = zip(*(getattr(limits, name).tolist() for name in ("velocity", "acceleration", "jerk")), strict=True)
-        brakes = [brake_of(0.0, velocity, 0.0, top, jerk) for velocity, top, jerk in rows]
-        return max(brake.first_s + brake.held_s + brake.last_s for brake in brakes)
 
     @property
     def stale_refusals(self) -> int:
@@ -248,7 +240,7 @@ class ArmCore:
             self._led = True
         elif self._led and self._joints.still_s(now_ns) >= LET_GO_S:
             self._led = False
-        return outside or ("it is led back into its range; let go of it" if self._led else None)
+        return outside or (LED_BACK if self._led else None)
 
     def _note_pause(self, now_ns: int, missed: int) -> None:
         """After a pause of the loop in motion the arm rests somewhere, and where is only known once it is seen again."""
@@ -260,7 +252,7 @@ class ArmCore:
     def _why_idle(self) -> str:
         """Why nothing is commanded."""
         outside = None if self._joints.positions is None else self._joints.out_of_range()
-        return outside or "no joint state yet, expected one before anything moves"
+        return outside or (LED_BACK if self._led else "no joint state yet, expected one before anything moves")
 
     def _note_clock(self, before_ns: int, now_ns: int) -> None:
         """A clock that was set back ends what was dated by it: nothing would be found silent until it has caught up."""

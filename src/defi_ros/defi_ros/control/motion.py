@@ -66,6 +66,11 @@ class Brake(NamedTuple):
     turn: float
     coasting: float
 
+    @property
+    def lasts_s(self) -> float:
+        """How long it takes to rest [s]."""
+        return self.first_s + self.held_s + self.last_s
+
 
 def brake_of(p: float, v: float, a: float, top: float, jerk: float) -> Brake:
     """The time-optimal way to rest of one joint from position p, velocity v and acceleration a, |a| <= top."""
@@ -81,6 +86,12 @@ def brake_of(p: float, v: float, a: float, top: float, jerk: float) -> Brake:
         t = (push - math.sqrt(max(push * push + 2 * jerk * speed, 0.0))) / jerk
         turn = p + sign * t * (speed + t * (0.5 * push - t * jerk / 6))
     return Brake(first, held, last, -sign * jerk, p + sign * distance, turn, coasting)
+
+
+def longest_stop_s(limits: JointLimits) -> float:
+    """How long braking from the fastest motion within the limits takes [s]."""
+    rows = zip(limits.velocity.tolist(), limits.acceleration.tolist(), limits.jerk.tolist(), strict=True)
+    return max(brake_of(0.0, velocity, 0.0, top, jerk).lasts_s for velocity, top, jerk in rows)
 
 
 def _travel(v: float, a: float, phases: tuple[tuple[float, float], ...]) -> tuple[float, float, float]:
@@ -134,7 +145,7 @@ class Motion:
         """The state `time_s` after `brakes` began from `state`."""
         p, v, a = np.empty_like(state.p), np.zeros_like(state.v), np.zeros_like(state.a)
         for joint, brake in enumerate(brakes):
-            if time_s >= brake.first_s + brake.held_s + brake.last_s:
+            if time_s >= brake.lasts_s:
                 p[joint] = brake.rest  # exactly, where arithmetic would leave 1e-17 of velocity
                 continue
             first = min(time_s, brake.first_s)

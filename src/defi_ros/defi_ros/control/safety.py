@@ -223,7 +223,7 @@ class SafetyFilter:
         one too, whatever is asked meanwhile.
         """
         t, limit = self._period_s, TIP_MARGIN * self._spec.workspace.velocity_m_s
-        stop_s = max(brake.first_s + brake.held_s + brake.last_s for brake in brakes)
+        stop_s = max(brake.lasts_s for brake in brakes)
         looks = min(max(math.ceil(stop_s / LOOK_S), 1), MOST_LOOKS)
         ways = (
             self._motion.path(brakes, proposed, np.linspace(0.0, stop_s, looks + 1)) if stop_s > 0 else proposed.p[None]

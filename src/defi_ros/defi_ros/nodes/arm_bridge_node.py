@@ -33,6 +33,7 @@ from defi_ros.control.arm import ArmCore
 from defi_ros.control.authority import Mode
 from defi_ros.control.command import ArmCommand
 from defi_ros.control.kinematics import Kinematics
+from defi_ros.control.motion import longest_stop_s
 from defi_ros.control.preflight import check_policy_fits_robot, check_robot_fits_description
 from defi_ros.drivers import make_arm_driver, make_gripper_driver
 from defi_ros.drivers.robot_status import make_robot_status
@@ -71,18 +72,19 @@ class ArmBridgeNode(DefiNode):
         if robot.policy.path != NO_POLICY:
             replan_s = robot.policy.replan_s
             check_policy_fits_robot(load.read_spec(robot.policy.path), spec, rate_hz=rate_hz, replan_s=replan_s)
+        self._stop_s = longest_stop_s(spec.limits)
+        if self._stop_s > LONGEST_STOP_S:
+            raise NodeError(
+                f"{self.NAME}: got limits by which braking takes {self._stop_s:.1f} s, expected at most "
+                f"{LONGEST_STOP_S:g} s, so that Ctrl-C finds the arm at rest; raise joints.limit_scale.acceleration and "
+                "jerk, or lower velocity"
+            )
         kinematics = Kinematics(wait_for_description(self), spec.joint_names, spec.tip_frame, spec.limits)
         says = kinematics.described_limits
         check_robot_fits_description(spec, says.lower, says.upper, says.velocity, kinematics.tip(spec.home))
         wait_for_joints(self, JointReader(spec.joint_names, robot.gripper))
         self._check_no_other_bridge()
         self._core = ArmCore(spec, robot.control, robot.gripper, kinematics)
-        if self._core.longest_stop_s > LONGEST_STOP_S:
-            raise NodeError(
-                f"{self.NAME}: got limits by which braking takes {self._core.longest_stop_s:.1f} s, expected at most "
-                f"{LONGEST_STOP_S:g} s, so that Ctrl-C finds the arm at rest; raise joints.limit_scale.acceleration and "
-                "jerk, or lower velocity"
-            )
         self._driver = make_arm_driver(self, robot.driver, spec, kinematics)
         with Caller(self, self.stopping) as call:
             self._driver.prepare(call, self.start_timeout_s)
@@ -140,7 +142,7 @@ class ArmBridgeNode(DefiNode):
     def deactivate(self) -> None:
         """Brings the arm to rest within its limits; that is the last it hears."""
         self._inbox.put(lambda now_ns: self._core.authority.hold("the arm bridge is shutting down", now_ns))
-        deadline_s = time.monotonic() + self._core.longest_stop_s + REST_SLACK_S
+        deadline_s = time.monotonic() + self._stop_s + REST_SLACK_S
         while not self._rests() and time.monotonic() < deadline_s:
             if self._loop.running:
                 time.sleep(REPORT_PERIOD_S / 4)
