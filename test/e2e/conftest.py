@@ -69,6 +69,21 @@ class RunningUp:
         """The process of one node."""
         return next(child for child in self.children() if any(name in part for part in child.cmdline()))
 
+    @staticmethod
+    def living(processes: list[psutil.Process], within_s: float = 0.0) -> list[psutil.Process]:
+        """Those that still run after `within_s` [s]; one that has ended and that nobody collects (a zombie) does not."""
+
+        def runs(process: psutil.Process) -> bool:
+            try:
+                return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+            except psutil.NoSuchProcess:
+                return False
+
+        end_s = time.monotonic() + within_s
+        while (running := [process for process in processes if runs(process)]) and time.monotonic() < end_s:
+            time.sleep(0.01)
+        return running
+
     def stop(self, number: signal.Signals = signal.SIGINT) -> float:
         """Sends a signal and waits for the end; how long that took [s]."""
         start_s = time.monotonic()

@@ -18,7 +18,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from defi_ros.robot import load_robot, robots_folder
@@ -85,7 +84,7 @@ def test_ctrl_c_in_the_middle_of_a_task_ends_everything_in_time_with_the_arm_at_
     assert running.process.returncode == 130
     record_testsuite_property("ctrl_c_to_end_s", duration_s)
     assert duration_s < STOPPED_WITHIN_S
-    assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    assert not running.living(children)
     assert observer.heard[-1][1].at_rest
     (task,) = running.report["tasks"]
     assert task["reason"] == "stopped by Ctrl-C"
@@ -137,7 +136,7 @@ def test_a_second_ctrl_c_does_not_break_the_stop(up):
     running.process.send_signal(signal.SIGINT)
     assert running.stop(signal.SIGINT) < STOPPED_WITHIN_S
     assert running.process.returncode == 130
-    assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    assert not running.living(children)
 
 
 @pytest.mark.parametrize("name", ["imagination_node", "action_node"])
@@ -196,8 +195,7 @@ def test_no_process_outlives_a_killed_parent(up):
     running.wait_for("task 'open the drawer': running")
     children = running.children()
     running.process.kill()
-    _, alive = psutil.wait_procs(children, timeout=5.0)
-    assert not alive
+    assert not running.living(children, within_s=5.0)
 
 
 def test_a_camera_that_never_sends_is_named_and_nothing_moves(up, observer, tmp_path):
