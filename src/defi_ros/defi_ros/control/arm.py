@@ -14,8 +14,8 @@ from defi_ros.control.measured import MeasuredJoints
 from defi_ros.control.monitor import LimitMonitor
 from defi_ros.control.policy import PolicyTarget
 from defi_ros.control.safety import SafeCommand, SafetyFilter, Verdict
-from defi_ros.control.standing import LET_GO_S, Place, StandingArm
 from defi_ros.control.teleop import TeleopInput, TeleopTarget
+from defi_ros.control.whereabouts import Place, Whereabouts
 from defi_ros.sections import Control, Gripper
 
 # A tick that comes this much of a period after the last one is a burst; it repeats the last command.
@@ -26,9 +26,6 @@ PAUSE_S = 0.1
 BLIND_S = 5.0
 # What a person's device was refused this long ago is why nothing moves.
 REFUSED_NS = NS_PER_S // 2
-# Noise of measured joints; a stopped robot that moved by less is commanded where it was [rad].
-STOPPED_SLACK_RAD = 0.002
-LED_BACK = "it is led back into its range; let go of it"
 ROBOT = "robot"  # as a source of faults: the robot itself
 
 
@@ -52,17 +49,12 @@ class ArmCore:
         self.monitor = LimitMonitor(spec, control.rate_hz)
         self._joints = MeasuredJoints(spec, control.state_timeout_s)
         self._reference = np.array(spec.home)
-        self._standing = StandingArm(spec, control.reanchor_rad)
+        self._where = Whereabouts(spec, control)
         self._started_chunk_ns = 0
         self._tick_ns: int | None = None
         self._command: ArmCommand | None = None
-        self._follows_nobody = False
         # Ticks until now, and the last one in which a person was followed.
         self._ticks, self._teleop_tick = 0, -1
-        self._seen: FloatArray | None = None  # where the arm was seen last, while joint states are away
-        self._paused_ns: int | None = None  # when the loop went on after a pause, until the arm is seen again
-        self._jumped = False  # whether joint states told what no arm can do, until somebody has reset it
-        self._led = False  # whether somebody leads the arm back into its range
         self._refused_ns, self._refusal = 0, ""  # of a person's device
 
     @property
@@ -83,7 +75,7 @@ class ArmCore:
         if refused is not None:
             return refused
         if jump is not None and self.authority.mode != Mode.STOPPED and self._command is not None:
-            self._jumped = True
+            self._where.jumped = True
             self._stop_once(jump, now_ns)
         if gripper is not None:
             self._gripper.measured(gripper)
@@ -168,7 +160,7 @@ class ArmCore:
         Where the robot itself `follows_nobody`, commands are where it is, so that nothing jumps when it goes on.
         """
         if source == ROBOT:
-            self._follows_nobody = follows_nobody
+            self._where.follows_nobody = follows_nobody
         if reason is None:
             self.authority.cause_gone(source)
         else:
@@ -183,7 +175,7 @@ class ArmCore:
         if refused is None:
             self._policy.schedule.clear()
             self._gripper.forget()
-            self._jumped = self._jumped and mode == Mode.STOPPED
+            self._where.jumped = self._where.jumped and mode == Mode.STOPPED
         return refused
 
     def tick(self, now_ns: int, late_ns: int = 0, missed: int = 0) -> ArmCommand:
@@ -204,11 +196,12 @@ class ArmCore:
                 self._tick_ns = min(self._tick_ns, due_ns)
                 return self._command.again(self._joints.positions)
             self._note_pause(now_ns, missed)
-            if self._paused_ns is not None and self._joints.heard_ns < self._paused_ns:
+            if self._where.is_lost(self._joints):
                 return self._nothing("the control loop was paused: waiting to see where the arm is")
-            why = self._follow_other_hands(now_ns)
+            why = self._follow_whereabouts(now_ns)
         if self._command is None:
-            if (idle := self._why_led(now_ns)) is not None:
+            self._where.follow_hand(self._joints, now_ns)
+            if (idle := self._where.why_idle(self._joints)) is not None:
                 self.authority.hold(idle, now_ns)
                 return self._nothing(idle)
             self._anchor_to_measured()
@@ -233,26 +226,30 @@ class ArmCore:
         self._command = self._say(command, wanted_gripper, now_ns)
         return self._command
 
-    def _why_led(self, now_ns: int) -> str | None:
-        """Why an arm outside the ranges of its file, or on its way back with somebody's hand on it, is not commanded."""
-        outside = self._joints.out_of_range()
-        if outside is not None:
-            self._led = True
-        elif self._led and self._joints.still_s(now_ns) >= LET_GO_S:
-            self._led = False
-        return outside or (LED_BACK if self._led else None)
-
     def _note_pause(self, now_ns: int, missed: int) -> None:
         """After a pause of the loop in motion the arm rests somewhere, and where is only known once it is seen again."""
         if missed * self._period_ns >= PAUSE_S * NS_PER_S and self._filter.state.v.any():
-            self._paused_ns = now_ns
+            self._where.lose(now_ns)
             self._filter.reset(self._filter.state.p)
             self.monitor.restart()
 
+    def _follow_whereabouts(self, now_ns: int) -> str:
+        """Goes on from where the arm is, where it was moved by other means; "" or what is to be said of that."""
+        mode = self.authority.mode
+        idle = mode in (Mode.HOLD, Mode.STOPPED) or (mode == Mode.POLICY and self._policy.is_silent(now_ns))
+        place, why = self._where.look(
+            self._joints, self._filter.state.p, now_ns, idle=idle, stopped=mode == Mode.STOPPED
+        )
+        if place == Place.NEW:
+            self._command, self._teleop_tick = None, -1
+            self._policy.let_go()
+        elif place == Place.LOST:
+            self._stop_once(why, now_ns)
+        return why
+
     def _why_idle(self) -> str:
         """Why nothing is commanded."""
-        outside = None if self._joints.positions is None else self._joints.out_of_range()
-        return outside or (LED_BACK if self._led else "no joint state yet, expected one before anything moves")
+        return self._where.why_idle(self._joints) or "no joint state yet, expected one before anything moves"
 
     def _note_clock(self, before_ns: int, now_ns: int) -> None:
         """A clock that was set back ends what was dated by it: nothing would be found silent until it has caught up."""
@@ -266,14 +263,12 @@ class ArmCore:
         """The joints due now, shape (joints,) [rad], the wanted opening, and why there is no target or a changed one."""
         silent_s = self._joints.silent_s(now_ns)
         mode = self.authority.mode
-        if silent_s > self._control.state_timeout_s:
-            if self._seen is None:
-                self._seen = self._joints.positions
+        self._where.note_silence(self._joints, silent=silent_s > self._control.state_timeout_s)
+        if self._where.is_blind:
             why = f"no joint state for {silent_s:.2f} s, limit {self._control.state_timeout_s:g} s"
             if silent_s > BLIND_S:
                 self.authority.hold(why, now_ns)
             return None, None, why
-        self._seen = None
         if mode == Mode.STOPPED:
             self._gripper.forget()  # its driver has been told to stop
             return None, None, f"STOPPED: {self.authority.reason}"
@@ -299,45 +294,6 @@ class ArmCore:
             return self._policy.step(self._filter.state, self._reference, now_ns, late_ns, self._ticks)
         return None, None, moved or self._lately_refused(now_ns)
 
-    def _follow_other_hands(self, now_ns: int) -> str:
-        """Goes on from where the arm is, where it was moved while nothing was asked of it; "" or what is to be said of that.
-
-        Outside the robot file's ranges it is not commanded any more until somebody has moved it back.
-        """
-        joints, state, mode = self._joints, self._filter.state, self.authority.mode
-        assert joints.positions is not None
-        if joints.silent_s(now_ns) > self._control.state_timeout_s:
-            return ""
-        if self._paused_ns is not None:
-            self._paused_ns = None
-            return self._let_go("the control loop was paused")
-        if self._seen is not None and self._standing.rests:
-            moved = np.abs(joints.positions - self._seen)
-            if moved.max() > self._control.reanchor_rad:
-                name = self._spec.joint_names[int(np.argmax(moved))]
-                return self._let_go(f"{name} was moved by {moved.max():.2f} rad while there were no joint states")
-        if mode == Mode.STOPPED and self._follows_nobody and self._standing.rests:
-            away = np.abs(joints.positions - state.p).max()
-            return self._let_go("the robot follows nobody") if away > STOPPED_SLACK_RAD else ""
-        if (
-            mode == Mode.HOLD
-            or (mode == Mode.STOPPED and not self._jumped)
-            or (mode == Mode.POLICY and self._policy.is_silent(now_ns))
-        ):
-            place, why = self._standing.look(joints, state.p, now_ns)
-            if place == Place.NEW:
-                self._let_go(why)
-            elif place == Place.LOST:
-                self._stop_once(why, now_ns)
-            return why
-        return ""
-
-    def _let_go(self, why: str) -> str:
-        """What was commanded counts no more; the next command is where the arm is. Returns `why`, for who asks."""
-        self._command, self._teleop_tick = None, -1
-        self._policy.let_go()
-        return why
-
     def _anchor_to_measured(self) -> None:
         assert self._joints.positions is not None
         self._filter.reset(self._joints.positions)
@@ -349,7 +305,7 @@ class ArmCore:
         pose = self._kinematics.forward(command.positions)
         self.monitor.check(command.positions, pose[:3])
         at_rest = bool(np.abs(command.velocities).max() <= self._control.at_rest_rad_s)
-        self._standing.note(at_rest=at_rest, now_ns=now_ns)
+        self._where.note(at_rest=at_rest, now_ns=now_ns)
         moving = wanted_gripper is not None and command.verdict != Verdict.HELD
         goal = self._gripper.step(wanted_gripper, now_ns) if moving and wanted_gripper is not None else None
         chunk = self._policy.schedule.chunk
@@ -373,7 +329,7 @@ class ArmCore:
             chunk_started=started,
             at_rest=at_rest,
             measured=self._joints.positions,
-            trusted=self._seen is None and self.authority.mode != Mode.STOPPED,
+            trusted=not self._where.is_blind and self.authority.mode != Mode.STOPPED,
         )
 
     def _nothing(self, reason: str) -> ArmCommand:
