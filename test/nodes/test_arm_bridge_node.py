@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
 import threading
@@ -299,6 +300,14 @@ def test_without_a_policy_none_has_the_arm_from_the_start(graph, robot, panda_ur
     node = graph.add(ArmBridgeNode, **{"control.start_mode": "POLICY", "policy.path": "none"})
     assert not node.bring_up()
     assert "got control.start_mode POLICY and policy.path 'none', expected a policy or HOLD" in node.failure
+
+
+def test_an_arm_that_would_brake_for_too_long_is_refused_before_it_is_waited_for(graph):
+    slow = {"joints.limit_scale.acceleration": 0.1, "joints.limit_scale.jerk": 0.1, "start_timeout_s": 60.0}
+    node = graph.add(ArmBridgeNode, **slow)
+    begin_s = time.monotonic()
+    assert not node.bring_up() and time.monotonic() - begin_s < 30.0
+    assert re.search(r"got limits by which braking takes \d\.\d s, expected at most 1\.4 s", node.failure)
 
 
 def test_a_recovery_from_nothing_leaves_the_arm_as_it_is(graph, arm):

@@ -63,18 +63,22 @@ def guard(graph, processes):
     return process
 
 
+def bridge_that_says(velocity, graph, processes):
+    """A bridge that the guard hears too, and what is said on its topic, which fills."""
+    heard: list[float] = []
+    graph.peer.create_subscription(Float64MultiArray, TOPIC, lambda message: heard.append(message.data[0]), 100)
+    bridge = processes("-c", BRIDGE, graph.namespace, TOPIC, str(velocity))
+    graph.until(lambda: len(heard) > 100)  # half a second
+    return heard, bridge
+
+
 def test_a_bridge_that_is_killed_in_motion_is_followed_by_zeros(graph, guard, processes):
     controller = ForwardVelocityController([f"panda_joint{number}" for number in range(1, 8)])
     controller.activate(time.monotonic_ns(), np.zeros(7))
-    heard: list[float] = []
-
-    def command(message):
-        heard.append(message.data[0])
-        controller.command(message.data, time.monotonic_ns())
-
-    graph.peer.create_subscription(Float64MultiArray, TOPIC, command, 100)
-    bridge = processes("-c", BRIDGE, graph.namespace, TOPIC, "0.3")
-    graph.until(lambda: len(heard) > 100)  # half a second: by then the guard hears it too
+    graph.peer.create_subscription(
+        Float64MultiArray, TOPIC, lambda message: controller.command(message.data, time.monotonic_ns()), 100
+    )
+    heard, bridge = bridge_that_says(0.3, graph, processes)
     assert 0.0 not in heard
     bridge.kill()
     killed_s = time.monotonic()
@@ -86,10 +90,7 @@ def test_a_bridge_that_is_killed_in_motion_is_followed_by_zeros(graph, guard, pr
 
 
 def test_a_guard_that_is_stopped_right_after_its_bridge_leaves_no_velocity_behind(graph, guard, processes):
-    heard: list[float] = []
-    graph.peer.create_subscription(Float64MultiArray, TOPIC, lambda message: heard.append(message.data[0]), 100)
-    bridge = processes("-c", BRIDGE, graph.namespace, TOPIC, "0.3")
-    graph.until(lambda: len(heard) > 100)
+    heard, bridge = bridge_that_says(0.3, graph, processes)
     bridge.kill()
     guard.send_signal(signal.SIGINT)
     graph.until(lambda: heard[-1] == 0.0)
@@ -97,10 +98,7 @@ def test_a_guard_that_is_stopped_right_after_its_bridge_leaves_no_velocity_behin
 
 
 def test_a_bridge_at_rest_is_not_spoken_over(graph, guard, processes):
-    speakers: list[float] = []
-    graph.peer.create_subscription(Float64MultiArray, TOPIC, lambda message: speakers.append(message.data[0]), 100)
-    bridge = processes("-c", BRIDGE, graph.namespace, TOPIC, "0.0")
-    graph.until(lambda: len(speakers) > 20)
+    speakers, bridge = bridge_that_says(0.0, graph, processes)
     bridge.kill()
     bridge.wait()
     graph.until(lambda: len(graph.peer.get_publishers_info_by_topic(TOPIC)) >= 1)

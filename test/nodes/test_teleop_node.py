@@ -131,6 +131,14 @@ def test_a_keyboard_without_a_terminal_is_refused(graph, monkeypatch):
     assert "keyboard: got no terminal on standard input" in node.failure
 
 
+@pytest.mark.parametrize("wrong", [["--robot", "frnaka"], ["spacemuose"]])
+def test_what_there_is_not_is_told_once(wrong):
+    command = [sys.executable, "-m", "defi_models.cli", "teleop", *wrong]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert repr(wrong[-1]) in done.stderr
+
+
 def test_a_stop_that_nobody_hears_is_told_at_once(graph):
     """`defi teleop keyboard` on a pseudo-terminal, without an arm bridge."""
     ours, theirs = pty.openpty()

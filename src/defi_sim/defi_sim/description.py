@@ -29,6 +29,19 @@ FR3_LIMITS = (
 )
 
 
+def check_simulated(robot: str, joints: tuple[str, ...]) -> None:
+    """Refuses a robot with other joints than the simulated one.
+
+    Raises:
+        ConfigError: so.
+    """
+    if joints != ARM_JOINTS:
+        raise ConfigError(
+            f"robot {robot!r} cannot be simulated, only the Franka Panda can: got joints {list(joints)}, "
+            f"expected {list(ARM_JOINTS)}"
+        )
+
+
 @cache
 def panda_directory() -> Path:
     """The folder that holds `urdf/` and `meshes/` of the Panda.

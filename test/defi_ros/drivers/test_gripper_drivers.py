@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,10 +10,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-import rclpy
 from rclpy.action.server import ActionServer, CancelResponse, GoalResponse
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 
 pytest.importorskip("control_msgs")
 
@@ -26,7 +22,6 @@ from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 
 from defi_ros.bridge.emulated_robot import EmulatedRobot
-from defi_ros.bridge.lifecycle import DefiNode
 from defi_ros.drivers import GripperDriver, franka_gripper, gripper_action, make_gripper_driver
 from defi_ros.drivers.gripper_action import GripperAction
 from defi_ros.sections import Gripper
@@ -38,12 +33,9 @@ pytestmark = pytest.mark.ros
 class Bench:
     """A node with the driver, and a gripper's action server."""
 
-    def __init__(self) -> None:
-        self.context = Context()
-        rclpy.init(args=[], context=self.context)
-        self.node = DefiNode(context=self.context, namespace=f"/gripper_{time.monotonic_ns()}")
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
+    def __init__(self, wire: Any) -> None:
+        self.context, self.node, self.executor = wire.context, wire.node, wire.executor
+        self.until = wire.until
         self.server: Any = None
         self.robot: Any = None
         self.hand: Any = None
@@ -82,14 +74,6 @@ class Bench:
         assert self.robot.bring_up(), self.robot.failure
         return self.robot.simulation
 
-    def until(self, condition, timeout_s=5.0):
-        """Spins until the condition holds and returns its value."""
-        deadline_s = time.monotonic() + timeout_s
-        while not (value := condition()):
-            assert time.monotonic() < deadline_s
-            self.executor.spin_once(timeout_sec=0.02)
-        return value
-
     def close(self):
         """Ends everything."""
         if self.server is not None:
@@ -100,14 +84,11 @@ class Bench:
                 self.executor.spin_once(timeout_sec=0.002)
             self.robot.shut_down()
             self.robot.destroy_node()
-        self.node.destroy_node()
-        self.executor.shutdown()
-        self.context.try_shutdown()
 
 
 @pytest.fixture
-def bench():
-    made = Bench()
+def bench(wire):
+    made = Bench(wire)
     yield made
     made.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,19 +9,14 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-import rclpy
 
 pytest.importorskip("franka_msgs")
 
 from franka_msgs.msg import FrankaRobotState
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from std_msgs.msg import Bool
 from ur_dashboard_msgs.msg import RobotMode, SafetyMode
 
 from defi_ros.bridge import qos
-from defi_ros.bridge.lifecycle import DefiNode
 from defi_ros.control.interlock import FrankaMode, RecoveryError, UrMode, UrSafety
 from defi_ros.drivers.robot_status import FrankaStatus, UrStatus, make_robot_status, wait_until_ready
 from defi_ros.sections import Interlock
@@ -30,52 +24,21 @@ from defi_ros.sections import Interlock
 pytestmark = pytest.mark.ros
 
 
-class Wire:
-    """A node with the status, and a peer that plays the robot."""
+class Robot:
+    """The status of a robot that the wire's peer plays."""
 
-    def __init__(self, settings):
-        self.context = Context()
-        rclpy.init(args=[], context=self.context)
-        namespace = f"/status_{time.monotonic_ns()}"
-        self.node = DefiNode(context=self.context, namespace=namespace)
-        self.peer = Node("peer", context=self.context, namespace=namespace, enable_rosout=False)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
-        self.executor.add_node(self.peer)
-        self.status: Any = make_robot_status(self.node, settings)
-
-    def until(self, condition, timeout_s=5.0):
-        """Spins until the condition holds and returns its value."""
-        deadline_s = time.monotonic() + timeout_s
-        while not (value := condition()):
-            assert time.monotonic() < deadline_s
-            self.executor.spin_once(timeout_sec=0.02)
-        return value
-
-    def hear_all(self):
-        """Spins until what was said has been heard: until a message that was said after it comes."""
-        heard = []
-        self.peer.create_subscription(Bool, "sentinel", heard.append, qos.LATCHED)
-        self.peer.create_publisher(Bool, "sentinel", qos.LATCHED).publish(Bool(data=True))
-        self.until(lambda: heard)
-        for _ in range(20):
-            self.executor.spin_once(timeout_sec=0.0)
-
-    def close(self):
-        """Ends everything."""
-        self.node.shut_down()
-        self.node.destroy_node()
-        self.peer.destroy_node()
-        self.executor.shutdown()
-        self.context.try_shutdown()
+    def __init__(self, wire, settings):
+        self.node, self.peer, self.executor = wire.node, wire.peer, wire.executor
+        self.until, self.hear_all = wire.until, wire.hear_all
+        self.status: Any = make_robot_status(wire.node, settings)
 
 
-class UrWire(Wire):
+class Ur(Robot):
     """A UR."""
 
-    def __init__(self):
+    def __init__(self, wire):
         settings = Interlock(kind="ur")
-        super().__init__(settings)
+        super().__init__(wire, settings)
         prefix = settings.status_prefix
         self._program = self.peer.create_publisher(Bool, f"{prefix}robot_program_running", qos.LATCHED)
         self._mode = self.peer.create_publisher(RobotMode, f"{prefix}robot_mode", qos.LATCHED)
@@ -91,12 +54,12 @@ class UrWire(Wire):
             self._safety.publish(SafetyMode(mode=int(safety)))
 
 
-class FrankaWire(Wire):
+class Franka(Robot):
     """A Franka."""
 
-    def __init__(self):
+    def __init__(self, wire):
         settings = Interlock(kind="franka")
-        super().__init__(settings)
+        super().__init__(wire, settings)
         self._states = self.peer.create_publisher(FrankaRobotState, settings.state_topic, qos.STREAM)
 
     def say(self, mode, error=None):
@@ -110,22 +73,20 @@ class FrankaWire(Wire):
 
 
 @pytest.fixture
-def ur():
-    wire = UrWire()
-    wire.say(program=True, mode=UrMode.RUNNING, safety=UrSafety.NORMAL)
-    wire.until(lambda: wire.status.fault() is None)
-    yield wire
-    wire.close()
+def ur(wire):
+    robot = Ur(wire)
+    robot.say(program=True, mode=UrMode.RUNNING, safety=UrSafety.NORMAL)
+    robot.until(lambda: robot.status.fault() is None)
+    return robot
 
 
 @pytest.fixture
-def franka():
-    wire = FrankaWire()
-    wire.until(lambda: wire._states.get_subscription_count() > 0)
-    wire.say(FrankaMode.MOVE)
-    wire.until(lambda: wire.status.fault() is None)
-    yield wire
-    wire.close()
+def franka(wire):
+    robot = Franka(wire)
+    robot.until(lambda: robot._states.get_subscription_count() > 0)
+    robot.say(FrankaMode.MOVE)
+    robot.until(lambda: robot.status.fault() is None)
+    return robot
 
 
 def test_a_ur_program_that_stops_and_starts_between_two_looks_is_told_once(ur):
@@ -147,14 +108,13 @@ def test_a_ur_fault_that_stands_is_told_until_it_is_over_and_not_after(ur):
     assert ur.status.fault() is None
 
 
-def test_what_a_ur_does_while_it_has_not_said_all_of_itself_is_no_fault_that_passed():
-    wire = UrWire()
-    wire.say(program=False)
-    wire.until(lambda: wire.status._program is False)
-    assert "got no robot_mode, safety_mode yet" in wire.status.fault()
-    wire.say(program=True, mode=UrMode.RUNNING, safety=UrSafety.NORMAL)
-    wire.until(lambda: wire.status.fault() is None)
-    wire.close()
+def test_what_a_ur_does_while_it_has_not_said_all_of_itself_is_no_fault_that_passed(wire):
+    ur = Ur(wire)
+    ur.say(program=False)
+    ur.until(lambda: ur.status._program is False)
+    assert "got no robot_mode, safety_mode yet" in ur.status.fault()
+    ur.say(program=True, mode=UrMode.RUNNING, safety=UrSafety.NORMAL)
+    ur.until(lambda: ur.status.fault() is None)
 
 
 def test_a_franka_that_stops_and_goes_on_between_two_messages_that_are_read_is_told_once(franka):

@@ -79,7 +79,7 @@ def test_a_policy_that_reads_the_scene_is_refused_on_a_real_robot():
 @pytest.mark.parametrize("robot", ["ur5e", "fr3", "so101"])
 def test_a_robot_that_cannot_be_simulated_is_refused_at_once(robot):
     with pytest.raises(
-        ConfigError, match=rf"--sim: robot '{robot}' cannot be simulated, only the Franka can: got joints"
+        ConfigError, match=rf"robot '{robot}' cannot be simulated, only the Franka Panda can: got joints"
     ):
         request(robot, "--sim")
 

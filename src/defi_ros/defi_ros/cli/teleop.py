@@ -7,7 +7,8 @@ import os
 
 from defi_models.contract import ConfigError
 from defi_ros.bringup import graph_environment
-from defi_ros.teleop.mapping import available_devices
+from defi_ros.robot import load_robot
+from defi_ros.teleop.mapping import available_devices, load_mapping
 from defi_ros.up.domain import domains_in_use
 from defi_ros.up.surroundings import DOMAIN_VARIABLE, check_domain
 
@@ -28,8 +29,11 @@ class Teleop:
         """Runs teleop_node until Ctrl-C; returns its exit code.
 
         Raises:
-            ConfigError: several simulated graphs run here and ROS_DOMAIN_ID does not say which is meant.
+            ConfigError: there is no such robot or device, or several simulated graphs run here and ROS_DOMAIN_ID does
+                not say which is meant.
         """
+        load_robot(args.robot)
+        load_mapping(args.device)
         domain = chosen_domain()
         if domain is not None:
             os.environ[DOMAIN_VARIABLE] = str(domain)

@@ -16,16 +16,15 @@ from defi_models.contract import NS_PER_S, FloatArray, JointLimits
 from defi_ros.bridge import qos
 from defi_ros.bridge.caller import Caller, CallError
 from defi_ros.bridge.convert import float_array
+from defi_ros.drivers.catching_up import catching_up
 from defi_ros.drivers.interface import STOP_GUARD, DriverError, Speaker, TopicDriver
 
 DEFAULT_TOPIC = "forward_velocity_controller/commands"
 GUARD_ALIVE = f"{STOP_GUARD}/alive"
 # On a starved computer a living process misses its lease of 0.15 s now and then; the bridge itself lives meanwhile.
 GONE_S = 0.5
-# Distances below this are not made up for at rest, so that a resting arm is commanded exactly zero [rad].
-REST_TOLERANCE_RAD = 1e-3
-# No more than this is made up for: an arm that is further away does not follow, and may not be where it says it is [rad].
-MOST_MADE_UP_FOR_RAD = 0.15
+# See `catching_up` [rad].
+REST_TOLERANCE_RAD, MOST_MADE_UP_FOR_RAD = 1e-3, 0.15
 # Two commands further apart count as this [s].
 LONGEST_STEP_S = 0.05
 
@@ -84,17 +83,14 @@ class ForwardVelocityDriver(TopicDriver):
         return f"forward_velocity: {STOP_GUARD} is gone; nothing would stop a runaway arm"
 
     def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray | None, time_ns: int) -> None:
-        """See `ArmDriver.send`; what is made up for changes no faster than the joints may accelerate.
-
-        At rest far from the set point the arm stays: what is wrong there is not mended by moving.
-        """
-        correction = np.zeros_like(positions)
-        if measured is not None:
-            away = positions - measured
-            if velocities.any():
-                correction = self._correction_hz * np.clip(away, -MOST_MADE_UP_FOR_RAD, MOST_MADE_UP_FOR_RAD)
-            elif np.abs(away).max() <= MOST_MADE_UP_FOR_RAD:
-                correction = np.where(np.abs(away) > REST_TOLERANCE_RAD, self._correction_hz * away, 0.0)
+        """See `ArmDriver.send`; what is made up for changes no faster than the joints may accelerate."""
+        correction = catching_up(
+            np.zeros_like(positions) if measured is None else positions - measured,
+            self._correction_hz,
+            most=MOST_MADE_UP_FOR_RAD,
+            tolerance=REST_TOLERANCE_RAD,
+            moving=bool(velocities.any()),
+        )
         since_s = min(max((time_ns - self._sent_ns) / NS_PER_S, 0.0), LONGEST_STEP_S)
         most = self._acceleration * since_s
         correction = np.clip(correction, self._correction - most, self._correction + most)

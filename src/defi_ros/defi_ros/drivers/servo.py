@@ -22,6 +22,7 @@ from defi_ros.bridge import qos
 from defi_ros.bridge.caller import Caller, CallError
 from defi_ros.bridge.convert import to_stamp
 from defi_ros.drivers.cartesian_pose import PoseStream
+from defi_ros.drivers.catching_up import catching_up
 from defi_ros.drivers.interface import DriverError, KinematicsLike, Speaker, TopicDriver
 
 STATUS_SILENCE_S = 1.0  # Servo says how it fares in every one of its periods of 10 ms
@@ -30,10 +31,9 @@ HALTS = {
     ServoStatus.HALT_FOR_SINGULARITY: "halted before a singularity",
     ServoStatus.HALT_FOR_COLLISION: "halted before a collision",
 }
-# A twist slower than this at rest is noise of the measured joints, and is sent as zero [m/s, rad/s].
-REST_SPEED = 2e-3
-# No more than this is made up for: an arm that is further away does not follow, and may not be where it says it is.
-MOST_MADE_UP_FOR_M, MOST_MADE_UP_FOR_RAD = 0.15, 0.3
+# See `catching_up`, of a twist [m, m, m, rad, rad, rad].
+MOST_MADE_UP_FOR = np.repeat([0.15, 0.3], 3)
+REST_TOLERANCE = np.full(6, 1e-3)
 
 
 class ServoDriver(TopicDriver):
@@ -140,14 +140,15 @@ class ServoTwistDriver(ServoDriver):
         self._message.header.frame_id = base_frame
 
     def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray | None, time_ns: int) -> None:
-        """See `ArmDriver.send`; at rest far from the set point the tool stays: nothing there is mended by moving."""
-        twist = np.zeros(6) if measured is None else self._correction_hz * self._away(positions, measured)
-        most = self._correction_hz * np.repeat([MOST_MADE_UP_FOR_M, MOST_MADE_UP_FOR_RAD], 3)
-        if velocities.any():
-            twist = np.clip(twist, -most, most) + self._kinematics.jacobian(positions) @ velocities
-        elif np.abs(twist).max() < REST_SPEED or (np.abs(twist) > most).any():
-            twist[:] = 0.0
-        self._say(twist, time_ns)
+        """See `ArmDriver.send`."""
+        correction = catching_up(
+            np.zeros(6) if measured is None else self._away(positions, measured),
+            self._correction_hz,
+            most=MOST_MADE_UP_FOR,
+            tolerance=REST_TOLERANCE,
+            moving=bool(velocities.any()),
+        )
+        self._say(correction + self._kinematics.jacobian(positions) @ velocities, time_ns)
 
     def _away(self, positions: FloatArray, measured: FloatArray) -> FloatArray:
         """The way from the measured pose of the tool to the wanted one, shape (6,) [m, rad]."""

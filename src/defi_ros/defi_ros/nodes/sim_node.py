@@ -14,7 +14,7 @@ from itertools import cycle
 from rclpy.task import Future
 from rosgraph_msgs.msg import Clock
 
-from defi_models.contract import NS_PER_S, ConfigError, DefiError
+from defi_models.contract import NS_PER_S, DefiError
 from defi_msgs.msg import Instruction, TaskOutcome
 from defi_msgs.srv import ResetSim
 from defi_ros.bridge import qos
@@ -26,7 +26,7 @@ from defi_ros.bridge.simulated_sensors import JOINTS, SimulatedSensors
 from defi_ros.control.kinematics import Kinematics
 from defi_ros.robot import RobotFile
 from defi_sim.controllers import ArmController, EmulatedArm, GripperController, GripperOptions
-from defi_sim.description import ARM_JOINTS, TIP_FRAME, robot_description
+from defi_sim.description import ARM_JOINTS, TIP_FRAME, check_simulated, robot_description
 from defi_sim.oracle import TaskOracle
 from defi_sim.pacing import Pacer, every
 from defi_sim.simulation import SLICE_S, Readings, Simulation
@@ -58,11 +58,7 @@ class SimNode(DefiNode):
     def configure(self) -> None:
         """Builds the scene, tries the renderer, and opens topics, actions and services."""
         robot = self.robot_file()
-        if robot.joints.names != ARM_JOINTS:
-            raise ConfigError(
-                f"robot {robot.name!r} cannot be simulated: got joints {list(robot.joints.names)}, "
-                f"expected those of the Franka Panda {list(ARM_JOINTS)}"
-            )
+        check_simulated(robot.name, robot.joints.names)
         self._settings, self._nice = robot.sim, robot.nodes.nice
         # An arm that stands elsewhere at once would be taken for one whose encoders fail; so it is not seen for a while.
         self._speaks_from_ns, self._unseen_s = 0, robot.control.state_timeout_s + UNSEEN_S

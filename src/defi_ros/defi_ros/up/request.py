@@ -80,7 +80,9 @@ def checked(args: argparse.Namespace) -> Request:
     options = BringupOptions(robot=args.robot, sim=sim, policy=args.policy, composed=args.composed, seed=args.seed)
     robot = load_robot(options.robot)
     if sim:
-        _check_simulated(robot)
+        from defi_sim.description import check_simulated
+
+        check_simulated(robot.name, robot.joints.names)
     policy = _checked_policy(robot, options)
     instructions = tuple(args.task) or (DEMO_TASKS if args.demo else ())
     if instructions and policy is None:
@@ -99,17 +101,6 @@ def checked(args: argparse.Namespace) -> Request:
         headless=args.headless,
         json_path=args.json,
     )
-
-
-def _check_simulated(robot: RobotFile) -> None:
-    """Refuses a robot that sim_node would refuse."""
-    from defi_sim.description import ARM_JOINTS
-
-    if robot.joints.names != ARM_JOINTS:
-        raise ConfigError(
-            f"--sim: robot {robot.name!r} cannot be simulated, only the Franka can: got joints "
-            f"{list(robot.joints.names)}, expected {list(ARM_JOINTS)}"
-        )
 
 
 def _checked_policy(robot: RobotFile, options: BringupOptions) -> PolicySpec | None:
