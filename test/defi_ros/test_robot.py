@@ -97,6 +97,7 @@ def test_an_unknown_robot_lists_what_exists(name, message):
         ("    velocity: 0.7\n", "", r"section 'joints.limit_scale': got no key 'velocity', expected it \(Part of the joint velocity limits in use, 0..1.\)"),
         ("    acceleration: 0.6 ", "    # ", r"section 'joints.limit_scale': got no key 'acceleration', expected it"),
         ("reanchor_rad: 0.1", "max_deviation_rad: 2.0", r"line \d+: control.max_deviation_rad: got 2 rad, expected above 0 and at most 0.7 rad"),
+        ("kind: forward_position ", "kind: forward_velocity\n  guard_timeout_s: 0.021", r"line \d+: driver: got guard_timeout_s 0.021 s and control.rate_hz 200 Hz, expected at least 5 commands"),
         ("reanchor_rad: 0.1", "reanchor_rad: 0.5", r"line \d+: control: got reanchor_rad 0.5 rad and max_deviation_rad 0.35 rad, expected reanchor_rad <= max_deviation_rad"),
         ("kind: forward_position ", "topic: forward_position_controller/commands\n  kind: forward_velocity ", r"line \d+: driver.topic: got 'forward_position_controller/commands' with kind 'forward_velocity', expected the topic of a velocity controller: .* Change both, or leave driver.topic out for 'forward_velocity_controller/commands', the usual one of the kind"),
         ("kind: forward_position ", "topic: /velocity_cell/left_velocity_controller/commands\n  kind: forward_position ", r"line \d+: driver.topic: got '/velocity_cell/left_velocity_controller/commands' with kind 'forward_position', expected the topic of a position controller"),

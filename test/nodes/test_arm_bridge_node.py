@@ -263,6 +263,17 @@ def test_a_stop_that_was_latched_before_the_bridge_came_is_heard(graph, robot, p
     assert not answer.success and answer.message.startswith("recovery: got emergency stop pressed, expected none")
 
 
+def test_a_stop_that_publishes_best_effort_is_heard_and_told(graph, arm):
+    stop = graph.speaker("emergency_stop", Bool, qos.STATES)
+
+    def pressed():
+        stop.publish(Bool(data=True))
+        return arm.state.mode == ControlState.STOPPED
+
+    graph.until(pressed)
+    assert "peer publishes best effort, expected reliable" in graph.diagnostics(arm.node)["message"]
+
+
 def test_of_several_publishers_of_one_stop_the_node_warns(graph, arm):
     _stops = [graph.speaker("emergency_stop", Bool) for _ in range(2)]
     graph.until(lambda: "emergency_stop: got 2 publishers, expected one" in graph.diagnostics(arm.node)["message"])
@@ -308,6 +319,30 @@ def test_an_arm_that_would_brake_for_too_long_is_refused_before_it_is_waited_for
     begin_s = time.monotonic()
     assert not node.bring_up() and time.monotonic() - begin_s < 30.0
     assert re.search(r"got limits by which braking takes \d\.\d s, expected at most 1\.4 s", node.failure)
+
+
+def test_what_was_answered_not_to_be_answered_is_not_granted_later(graph, arm):
+    """The loop was busy for a third of a second; then the policy had an arm that it was told it had not."""
+    inbox = arm.node._inbox
+    deliver, inbox.deliver = inbox.deliver, lambda now_ns: None
+    answer = arm.ask(ControlState.POLICY)
+    assert not answer.granted and "did not answer" in answer.reason
+    stop = arm.ask(ControlState.STOPPED)
+    assert not stop.granted
+    inbox.deliver = deliver
+    graph.until(lambda: arm.state.mode == ControlState.STOPPED)
+    assert arm.ask(ControlState.HOLD, reset=True).granted
+
+
+def test_what_comes_before_the_loop_runs_is_not_kept(graph, robot, panda_urdf):
+    robot.start(panda_urdf)
+    node = graph.add(ArmBridgeNode)
+    assert node.trigger_configure() and graph.until(lambda: node.state == "inactive")
+    for _ in range(20):
+        node._inbox.on_teleop(TeleopCommand(source="me", deadman=True))
+    assert not node._inbox._waiting
+    node._inbox.on_emergency_stop(True, "emergency stop")
+    assert len(node._inbox._waiting) == 1
 
 
 def test_a_recovery_from_nothing_leaves_the_arm_as_it_is(graph, arm):

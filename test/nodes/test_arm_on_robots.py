@@ -266,6 +266,25 @@ def test_a_ur_behind_its_emergency_stop_is_not_recovered_and_says_what_to_do(cel
     assert made.robot.ur.calls == ["power_on", "brake_release", "resend_robot_program"]
 
 
+def test_a_stop_that_is_pressed_during_a_recovery_ends_it(cell, monkeypatch):
+    """The brakes were once released, and the program started, after the stop was pressed."""
+    made = cell("ur5e")
+    made.robot.ur.event(UrStatus.stop_program)
+    made.robot.ur.event(lambda ur: setattr(ur, "mode", UrMode.POWER_OFF))
+    made.graph.until(lambda: made.bridge._status._mode == UrMode.POWER_OFF)
+    made.graph.until(lambda: made.state.mode == ControlState.STOPPED)
+    power_on = UrStatus.power_on
+
+    def pressed_meanwhile(ur):
+        made.bridge._inbox.on_emergency_stop(True, "emergency stop")
+        return power_on(ur)
+
+    monkeypatch.setattr(UrStatus, "power_on", pressed_meanwhile)
+    answer = made.call("recover", Trigger.Request())
+    assert not answer.success and "got emergency stop pressed, expected none" in answer.message
+    assert made.robot.ur.calls == ["power_on"]
+
+
 def test_a_step_that_is_refused_is_told_with_the_steps_before_it(cell, monkeypatch):
     made = cell("ur5e")
     made.robot.ur.event(UrStatus.stop_program)

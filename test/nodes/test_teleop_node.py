@@ -43,6 +43,9 @@ class Person:
         if device == "joy":
             graph.until(self._joy.get_subscription_count)
         graph.until(lambda: self.node._stops.get_subscription_count() and self.node._authority.service_is_ready())
+        graph.until(lambda: self.commands)  # a device that comes says that it is released, whatever was held before
+        assert not self.commands[0].deadman
+        self.commands.clear()
 
     def _answer(self, request, response):
         self.asked.append(request)

@@ -19,6 +19,8 @@ from defi_ros.settings import Where, build, param, section
 PACKAGE = "defi_ros"
 # driver.kind -> the word that its controller's name has, and that of the controller which hears the same type of message.
 _NAMED = {"forward_position": ("position", "velocity"), "forward_velocity": ("velocity", "position")}
+# Commands that come within the silence that the stop guard takes for the bridge's end; one or two may be late.
+GUARDED_TICKS = 5
 # driver.kind -> the topic that is meant where the file gives none; those of MoveIt Servo come after its node's name.
 _USUAL = {
     "forward_position": "forward_position_controller/commands",
@@ -265,6 +267,16 @@ def _check_deviations(robot: RobotFile, where: Where) -> None:
         )
 
 
+def _check_guard(robot: RobotFile, where: Where) -> None:
+    timeout_s, rate_hz = robot.driver.guard_timeout_s, robot.control.rate_hz
+    if robot.driver.kind == "forward_velocity" and timeout_s * rate_hz < GUARDED_TICKS:
+        raise ConfigError(
+            f"{where(('driver', 'guard_timeout_s'))}: driver: got guard_timeout_s {timeout_s:g} s and control.rate_hz "
+            f"{rate_hz:g} Hz, expected at least {GUARDED_TICKS} commands in that time, {GUARDED_TICKS / rate_hz:g} s: the "
+            "guard would stop an arm whose bridge lives"
+        )
+
+
 def check_together(robot: RobotFile, where: Where) -> None:
     """Refuses values that are fine alone but contradict each other; `where` says where a value stands, for messages.
 
@@ -275,6 +287,7 @@ def check_together(robot: RobotFile, where: Where) -> None:
     _check_names(robot, where)
     _check_topic(robot, where)
     _check_deviations(robot, where)
+    _check_guard(robot, where)
     joints = len(robot.joints.names)
     arrays: dict[tuple[str, ...], tuple[float, ...]] = {
         ("joints", name): getattr(robot.joints, name) for name in ("lower", "upper", "velocity", "acceleration", "jerk")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,19 @@ def test_joints_are_picked_by_name_whatever_their_order():
     np.testing.assert_array_equal(reading.positions, [1.0, 2.0])
     np.testing.assert_array_equal(reading.velocities, [10.0, 20.0])
     assert reading.opening == pytest.approx(0.5)
+
+
+def test_velocities_that_the_robot_does_not_tell_are_none():
+    """A joint_state_broadcaster fills in what the robot has no interface for."""
+    reading = convert.JointReader(JOINTS, GRIPPER).read(joint_state(["a", "b"], [1.0, 2.0], velocity=[math.nan] * 2))
+    assert reading is not None and reading.velocities is None
+
+
+def test_names_that_change_each_time_are_not_all_remembered():
+    reader = convert.JointReader(JOINTS, GRIPPER)
+    for number in range(1000):
+        reader.read(joint_state([f"x{number}"], [1.0]))
+    assert len(reader._layouts) <= convert.MOST_LAYOUTS
 
 
 def test_arm_and_gripper_may_come_in_messages_of_their_own():

@@ -5,74 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from defi_models.contract import NS_PER_S, ActionChunk
-from defi_ros.control.arm import ROBOT, ArmCore
+from defi_models.contract import NS_PER_S
+from defi_ros.control.arm import ROBOT
 from defi_ros.control.authority import Mode
 from defi_ros.control.safety import Verdict
-from defi_ros.control.teleop import TeleopInput
 
 START_NS = 1_750_000_000 * NS_PER_S
 PERIOD_NS = 5_000_000
 RATE_HZ = 200
-
-
-class Bench:
-    """An arm core, a clock that only moves when told to, and an arm that follows commands with a lag of three periods."""
-
-    def __init__(self, robot, kinematics):
-        self.spec, self.kinematics = robot.spec, kinematics
-        self.core = ArmCore(robot.spec, robot.control, robot.gripper, kinematics)
-        self.now_ns = START_NS
-        self.measured = robot.spec.home + 0.02
-        self.commands = []
-        self.silent = self.blocked = False
-        self.offset = 0.0  # of what the encoders say
-
-    def run(self, seconds: float):
-        for _ in range(round(seconds * RATE_HZ)):
-            self.now_ns += PERIOD_NS
-            if not self.silent:
-                assert self.core.on_state(self.now_ns, self.measured + self.offset, self.now_ns, 1.0) is None
-            command = self.core.tick(self.now_ns)
-            if command.positions is not None:
-                self.commands.append(command.positions)
-            if command.positions is not None and not self.blocked:
-                self.measured = self.measured + 0.3 * (command.positions - self.measured)
-        return command
-
-    def policy(self):
-        self.run(0.02)
-        assert self.core.request(Mode.POLICY, "task_node", self.now_ns) is None
-        self.begun_ns = self.now_ns
-
-    def poses(self, latency_s: float = 0.1, **changes) -> ActionChunk:
-        """A chunk of a slow circle from the home pose, observed `latency_s` ago."""
-        observed_ns = self.now_ns - round(latency_s * NS_PER_S)
-        seconds = (observed_ns - self.begun_ns) / NS_PER_S + 0.1 * np.arange(10)
-        poses = np.tile(self.kinematics.forward(self.spec.home + 0.02), (10, 1))
-        poses[:, 1] += 0.06 * (1 - np.cos(1.5 * seconds))
-        values = {
-            "start_ns": observed_ns, "step_ns": NS_PER_S // 10, "space": "ee_pose",
-            "targets": poses, "gripper": np.ones(10), "arm": self.spec.arm,
-        }  # fmt: skip
-        return ActionChunk(**{**values, **changes})
-
-    def follow(self, seconds: float, every_s: float = 0.2):
-        command = None
-        for _ in range(round(seconds / every_s)):
-            self.run(every_s)
-            assert self.core.on_chunk(self.poses(), self.now_ns) is None
-            command = self.core.tick(self.now_ns)
-        assert command is not None
-        return command
-
-    def check(self):
-        assert self.core.limit_violations == 0, self.core.monitor.last
-
-
-@pytest.fixture
-def bench(robot, kinematics):
-    return Bench(robot, kinematics)
 
 
 def test_before_the_first_joint_state_nothing_is_sent(bench):
@@ -199,9 +139,9 @@ def test_silent_joint_states_bring_the_arm_to_rest_with_a_reason(bench):
     bench.check()
 
 
-def test_a_chunk_that_ends_brings_the_arm_to_rest_with_a_reason(robot, kinematics):
+def test_a_chunk_that_ends_brings_the_arm_to_rest_with_a_reason(robot, make_bench):
     control = dataclasses.replace(robot.control, chunk_timeout_s=3.0)
-    bench = Bench(dataclasses.replace(robot, control=control), kinematics)
+    bench = make_bench(dataclasses.replace(robot, control=control))
     bench.policy()
     bench.follow(1.0)
     command = bench.run(1.2)
@@ -315,10 +255,10 @@ def test_a_clock_that_is_set_back_does_not_hide_that_the_arm_stands_still(bench)
 
 
 def test_nobody_moves_an_arm_that_was_not_seen_yet(bench):
-    refused = bench.core.on_teleop(teleop((0, 0.1, 0, 0, 0, 0)), bench.now_ns)
+    refused = bench.teleop((0, 0.1, 0, 0, 0, 0))
     assert refused == "TELEOP refused: no joint state yet, expected one before anything moves"
     bench.run(0.1)
-    assert "release it and press it anew" in (bench.core.on_teleop(teleop(), bench.now_ns) or "")
+    assert "release it and press it anew" in (bench.teleop() or "")
     assert bench.run(0.1).mode == Mode.HOLD
 
 
@@ -332,8 +272,7 @@ def test_a_policy_that_is_asked_for_again_has_not_been_silent(bench):
 
 def test_a_person_whose_device_runs_by_another_clock_is_told_so(bench):
     bench.run(0.1)
-    late = dataclasses.replace(teleop((0.1, 0, 0, 0, 0, 0)), stamp_ns=bench.now_ns - NS_PER_S // 4)
-    refused = bench.core.on_teleop(late, bench.now_ns)
+    refused = bench.teleop((0.1, 0, 0, 0, 0, 0), stamp_ns=bench.now_ns - NS_PER_S // 4)
     assert refused == "teleop: got a command of joystick that is 0.25 s old, limit 0.2 s; do the clocks agree?"
     assert bench.run(0.05).verdict_reason == refused
 
@@ -368,10 +307,10 @@ def test_joint_states_that_come_back_say_where_a_person_goes_on_from(bench):
     bench.run(0.3)
     bench.silent = True
     for _ in range(60):
-        bench.core.on_teleop(teleop(), bench.now_ns)
+        bench.teleop()
         bench.run(0.005)
     bench.silent, bench.measured = False, bench.measured + 0.3
-    bench.core.on_teleop(teleop(), bench.now_ns)
+    bench.teleop()
     np.testing.assert_allclose(bench.run(0.005).positions, bench.measured, atol=1e-9)
     bench.check()
 
@@ -389,7 +328,7 @@ def test_an_arm_that_does_not_follow_loses_its_policy_and_is_held_where_it_stand
     bench.follow(1.0)
     bench.blocked = True
     for _ in range(400):
-        bench.core.on_teleop(teleop((0, 0.3, 0, 0, 0, 0)), bench.now_ns)
+        bench.teleop((0, 0.3, 0, 0, 0, 0))
         command = bench.run(0.005)
     assert command.mode == Mode.HOLD and command.at_rest
     assert "rad from its command, limit 0.35 rad" in command.reason
@@ -403,7 +342,7 @@ def test_a_joint_state_that_jumps_stops_the_arm_and_is_not_run_after(bench, mode
     bench.policy()
     bench.follow(1.0)
     if mode == Mode.TELEOP:
-        bench.core.on_teleop(teleop((0, 0.1, 0, 0, 0, 0)), bench.now_ns)
+        bench.teleop((0, 0.1, 0, 0, 0, 0))
         bench.run(0.1)
     if mode == Mode.HOLD:
         bench.core.request(Mode.HOLD, "me", bench.now_ns)
@@ -462,7 +401,7 @@ def test_a_gripper_that_does_not_close_takes_the_arm_from_a_policy_but_not_from_
     bench.policy()
     for _ in range(15):
         if person:
-            bench.core.on_teleop(teleop(gripper=0.0), bench.now_ns)
+            bench.teleop(gripper=0.0)
         else:
             bench.core.on_chunk(bench.poses(0.0, gripper=np.zeros(10)), bench.now_ns)
         command = bench.run(0.15)
@@ -499,22 +438,18 @@ def test_ticks_in_a_burst_or_of_a_clock_set_back_repeat_the_last_command(bench):
     assert (command.mode, command.reason, command.at_rest) == (Mode.HOLD, "the clock was set back by 1.00 s", True)
 
 
-def teleop(twist=(0.0,) * 6, deadman=True, gripper=1.0):
-    return TeleopInput("joystick", deadman, np.array(twist), gripper)
-
-
 def test_a_person_takes_over_at_once_without_a_jump_and_gives_back(bench):
     bench.policy()
     bench.follow(1.4)
     before = bench.commands[-1]
     for _ in range(100):
-        assert bench.core.on_teleop(teleop((0, 0, 0.1, 0, 0, 0)), bench.now_ns) is None
+        assert bench.teleop((0, 0, 0.1, 0, 0, 0)) is None
         command = bench.run(0.005)
     assert (command.mode, command.reason) == (Mode.TELEOP, "joystick holds the deadman")
     risen_m = command.pose[2] - bench.kinematics.forward(before)[2]
     assert risen_m == pytest.approx(0.05, abs=0.01)
     assert bench.core.on_chunk(bench.poses(), bench.now_ns).startswith("chunk refused: mode is TELEOP")
-    bench.core.on_teleop(teleop(deadman=False), bench.now_ns)
+    bench.teleop(deadman=False)
     command = bench.run(0.5)
     assert (command.mode, command.at_rest, command.reason) == (Mode.HOLD, True, "joystick released the deadman")
     bench.check()
@@ -527,7 +462,7 @@ def test_a_person_whose_arm_rested_for_want_of_joint_states_sets_out_anew_from_t
     for tick in range(240):
         bench.silent = silent_from_s <= tick * 0.005 < silent_from_s + 0.3
         if tick % 4 == 0:
-            bench.core.on_teleop(teleop((0, 0.35, 0, 0, 0, 0)), bench.now_ns)
+            bench.teleop((0, 0.35, 0, 0, 0, 0))
         command = bench.run(0.005)
         tips.append(command.pose[1])
     assert command.mode == Mode.TELEOP
@@ -539,19 +474,19 @@ def test_a_person_whose_arm_rested_for_want_of_joint_states_sets_out_anew_from_t
 
 
 @pytest.mark.parametrize("after", ["HOLD", "POLICY"])
-def test_an_input_device_that_falls_silent_must_be_pressed_anew(robot, kinematics, after):
+def test_an_input_device_that_falls_silent_must_be_pressed_anew(robot, make_bench, after):
     """One whose battery ended once handed the arm to the policy; one that came back still pressed moved it at once."""
     robot = dataclasses.replace(robot, control=dataclasses.replace(robot.control, after_teleop=after))
-    bench = Bench(robot, kinematics)
+    bench = make_bench(robot)
     bench.policy()
     bench.follow(0.4)
-    bench.core.on_teleop(teleop((0.1, 0, 0, 0, 0, 0)), bench.now_ns)
+    bench.teleop((0.1, 0, 0, 0, 0, 0))
     command = bench.run(0.6)
     assert command.mode == Mode.HOLD and command.at_rest
     assert command.reason.startswith("no input from joystick for 0.2") and "pressed anew" in command.reason
-    assert "release it and press it anew" in (bench.core.on_teleop(teleop((0.1, 0, 0, 0, 0, 0)), bench.now_ns) or "")
-    bench.core.on_teleop(teleop(deadman=False), bench.now_ns)
-    assert bench.core.on_teleop(teleop((0.1, 0, 0, 0, 0, 0)), bench.now_ns) is None
+    assert "release it and press it anew" in (bench.teleop((0.1, 0, 0, 0, 0, 0)) or "")
+    bench.teleop(deadman=False)
+    assert bench.teleop((0.1, 0, 0, 0, 0, 0)) is None
     assert bench.run(0.1).mode == Mode.TELEOP
     bench.check()
 
@@ -598,18 +533,18 @@ def test_after_a_pause_of_the_loop_the_arm_goes_on_from_where_it_came_to_rest(be
     bench.now_ns += 60 * PERIOD_NS
     bench.measured = bench.measured + 0.02  # its own controller took so long to stop
     command = bench.core.tick(bench.now_ns, 0, 59)
-    assert command.positions is None and "waiting to see where the arm is" in command.verdict_reason
-    bench.now_ns += PERIOD_NS
-    bench.core.on_state(bench.now_ns, bench.measured, bench.now_ns, 1.0)
-    command = bench.core.tick(bench.now_ns)
-    assert np.abs(command.positions - bench.measured).max() < 1e-3
+    for _ in range(20):
+        assert command.positions is None and "waiting to see the arm at rest" in command.verdict_reason
+        command = bench.run(0.005)
+    command = bench.run(0.005)
+    assert command.mode == Mode.POLICY and np.abs(command.positions - bench.measured).max() < 1e-3
     bench.run(0.2)
     bench.check()
 
 
 def test_an_input_that_is_too_fast_is_slowed_down_and_its_hand_over_stands(bench):
     bench.run(0.02)
-    assert bench.core.on_teleop(teleop((3.0, 0, 0, 0, 0, 0)), bench.now_ns) == (
+    assert bench.teleop((3.0, 0, 0, 0, 0, 0)) == (
         "teleop: got 3.00 m/s and 0.00 rad/s from joystick, expected at most 0.6 m/s and 1.75 rad/s: slowed down"
     )
     assert bench.run(0.1).mode == Mode.TELEOP
@@ -621,7 +556,7 @@ def test_taking_over_at_speed_brakes_without_turning_back(bench):
     bench.follow(1.4)
     direction = np.sign(bench.core._filter.state.v)
     for _ in range(100):
-        bench.core.on_teleop(teleop(), bench.now_ns)
+        bench.teleop()
         bench.run(0.005)
         assert (bench.core._filter.state.v * direction >= -0.02).all()
     assert bench.run(0.005).at_rest
@@ -629,15 +564,15 @@ def test_taking_over_at_speed_brakes_without_turning_back(bench):
 
 
 @pytest.mark.parametrize(("after", "mode"), [("HOLD", Mode.HOLD), ("POLICY", Mode.POLICY)])
-def test_after_a_person_the_policy_goes_on_only_from_what_it_saw_later(robot, kinematics, after, mode):
+def test_after_a_person_the_policy_goes_on_only_from_what_it_saw_later(robot, make_bench, after, mode):
     control = dataclasses.replace(robot.control, after_teleop=after)
-    bench = Bench(dataclasses.replace(robot, control=control), kinematics)
+    bench = make_bench(dataclasses.replace(robot, control=control))
     bench.policy()
     bench.follow(1.0)
     for _ in range(30):
-        bench.core.on_teleop(teleop(), bench.now_ns)
+        bench.teleop()
         bench.run(0.01)
-    bench.core.on_teleop(teleop(deadman=False), bench.now_ns)
+    bench.teleop(deadman=False)
     command = bench.run(0.05)
     assert command.mode == mode and command.chunk_stamp_ns == 0
     reason = bench.core.on_chunk(bench.poses(0.1), bench.now_ns)
@@ -695,7 +630,7 @@ def happen(bench, event, number):
             chunk = dataclasses.replace(chunk, targets=targets)
         core.on_chunk(chunk, now_ns)
     elif event in ("teleop", "release"):
-        core.on_teleop(teleop((0.5 * number, 0, 0.2, 0, number, 0), deadman=event == "teleop"), now_ns)
+        bench.teleop((0.5 * number, 0, 0.2, 0, number, 0), deadman=event == "teleop")
     elif event in ("stop", "reset"):
         core.on_emergency_stop(event == "stop", now_ns)
         core.request(Mode.HOLD, "me", now_ns, reset=True)
@@ -707,8 +642,8 @@ def happen(bench, event, number):
 
 @settings(max_examples=60)
 @given(program=events)
-def test_whatever_happens_no_command_breaks_a_limit_and_the_arm_comes_to_rest(robot, kinematics, program):
-    bench = Bench(robot, kinematics)
+def test_whatever_happens_no_command_breaks_a_limit_and_the_arm_comes_to_rest(robot, make_bench, program):
+    bench = make_bench(robot)
     bench.policy()
     for event, periods, number in program:
         happen(bench, event, number)

@@ -394,7 +394,7 @@ class TestForwardVelocity(GuardedDriverContract):
         wire.until(lambda: len(wire.heard) == 40)
         sent = np.array([message.data for message in wire.heard])
         assert (np.diff(sent, axis=0) <= SPEC.limits.acceleration * 0.005 + 1e-9).all()
-        np.testing.assert_allclose(sent[-1], 0.1 + 0.15 * driver._correction_hz, atol=1e-9)
+        np.testing.assert_allclose(sent[-1], 0.1 + 0.15 * self.settings.correction_hz, atol=1e-9)
         for tick in range(41, 81):  # where the arm is, is not known any more
             driver.send(SPEC.home + 0.3, np.full(7, 0.1), None, START_NS + tick * 5_000_000)
         wire.until(lambda: len(wire.heard) == 80)

@@ -7,6 +7,7 @@ Arrays are read as views of the message where the receiver copies anyway, and wr
 from __future__ import annotations
 
 import array
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -27,6 +28,8 @@ from defi_models.contract import (
 from defi_msgs.msg import ActionChunk as ActionChunkMsg
 from defi_msgs.msg import Imagination as ImaginationMsg
 from defi_ros.sections import Gripper
+
+MOST_LAYOUTS = 16  # of joint states: as many publishers as one arm may have, and more
 
 
 def to_ns(stamp: Any) -> int:
@@ -100,6 +103,8 @@ class JointReader:
         """
         names = tuple(message.name)
         if names not in self._layouts:
+            if len(self._layouts) >= MOST_LAYOUTS:  # of a publisher that says other joints each time
+                self._layouts.clear()
             self._layouts[names] = self._layout(names)
         order, finger = self._layouts[names]
         if finger is not None and finger < len(message.position):
@@ -109,7 +114,9 @@ class JointReader:
         positions = self._values("position", message.position, names, order)
         if positions is None:
             raise ContractError(f"joint_states: got no positions, expected one for each of {list(names)}")
-        velocities = self._values("velocity", message.velocity, names, order)
+        # A broadcaster says "not a number" where the robot has no such interface.
+        known = not any(map(math.isnan, message.velocity))
+        velocities = self._values("velocity", message.velocity, names, order) if known else None
         return JointReading(to_ns(message.header.stamp), positions, velocities, self._opening)
 
     def _layout(self, names: tuple[str, ...]) -> tuple[npt.NDArray[np.intp] | None, int | None]:

@@ -92,10 +92,11 @@ class Asker:
         self._executor = SingleThreadedExecutor(context=node.context)
         self._executor.add_node(node)
         self._state: ControlState | None = None
+        self._heard_s = 0.0
         node.create_subscription(ControlState, "control_state", self._on_state, qos.STREAM)
 
     def _on_state(self, message: ControlState) -> None:
-        self._state = message
+        self._state, self._heard_s = message, time.monotonic()
 
     def do(self, what: str) -> int:
         """See `Arm.run`."""
@@ -115,7 +116,7 @@ class Asker:
     def _watch(self) -> int:
         before = ""
         while True:
-            line = told(self._state)
+            line = told(self._state) if time.monotonic() - self._heard_s < HEARD_S else "the arm bridge is silent"
             if line != before:
                 print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
             before = line

@@ -12,6 +12,7 @@ from defi_ros.control.gripper import GripperSwitch
 from defi_ros.control.kinematics import Kinematics
 from defi_ros.control.measured import MeasuredJoints
 from defi_ros.control.monitor import LimitMonitor
+from defi_ros.control.motion import JointState
 from defi_ros.control.policy import PolicyTarget
 from defi_ros.control.safety import SafeCommand, SafetyFilter, Verdict
 from defi_ros.control.teleop import TeleopInput, TeleopTarget
@@ -26,7 +27,7 @@ PAUSE_S = 0.1
 BLIND_S = 5.0
 # What a person's device was refused this long ago is why nothing moves.
 REFUSED_NS = NS_PER_S // 2
-ROBOT = "robot"  # as a source of faults: the robot itself
+ROBOT, MEASURED = "robot", "joint states"  # as sources of faults: the robot itself, and where its joints are said to be
 
 
 class ArmCore:
@@ -74,7 +75,7 @@ class ArmCore:
         refused, jump = self._joints.hear(stamp_ns, positions, now_ns)
         if refused is not None:
             return refused
-        if jump is not None and self.authority.mode != Mode.STOPPED and self._command is not None:
+        if jump is not None and self._command is not None and not self._where.follows_nobody:
             self._where.jumped = True
             self._stop_once(jump, now_ns)
         if gripper is not None:
@@ -83,14 +84,14 @@ class ArmCore:
 
     def _stop_once(self, cause: str, now_ns: int) -> None:
         """Latches STOPPED for a cause that is over: a person decides."""
-        self.on_fault("arm bridge", cause, now_ns)
-        self.on_fault("arm bridge", None, now_ns)
+        self.on_fault(MEASURED, cause, now_ns)
+        self.on_fault(MEASURED, None, now_ns)
 
     def on_chunk(self, chunk: ActionChunk, now_ns: int) -> str | None:
         """Puts a policy's chunk into execution. Returns None, or the reason it was refused."""
         unwanted = self.authority.try_observation(chunk.start_ns)
         if unwanted is None and self._command is None:
-            unwanted = self._why_idle()
+            unwanted = self._why_idle(now_ns)
         leads = self.authority.mode == Mode.POLICY
         refused = self._policy.accept(chunk, now_ns, self._filter.state, unwanted, leads=leads)
         return None if refused is None else f"chunk refused: {refused}"
@@ -134,7 +135,7 @@ class ArmCore:
             )
         if self._command is None:
             self.authority.spend(command.source, "nothing was commanded")
-            return f"TELEOP refused: {self._why_idle()}"
+            return f"TELEOP refused: {self._why_idle(now_ns)}"
         return None
 
     def _lately_refused(self, now_ns: int) -> str:
@@ -170,15 +171,16 @@ class ArmCore:
     def request(self, mode: Mode, source: str, now_ns: int, *, reset: bool = False) -> str | None:
         """Hands the arm to `mode` on behalf of `source`. Returns None when granted, else the reason it was refused."""
         if mode == Mode.POLICY and self._command is None:
-            return f"POLICY refused: {self._why_idle()}"
+            return f"POLICY refused: {self._why_idle(now_ns)}"
         refused = self.authority.request(mode, source, now_ns, reset=reset)
         if refused is None:
             self._policy.schedule.clear()
             self._gripper.forget()
-            self._where.jumped = self._where.jumped and mode == Mode.STOPPED
+            if reset:
+                self._where.forgive()
         return refused
 
-    def tick(self, now_ns: int, late_ns: int = 0, missed: int = 0) -> ArmCommand:
+    def tick(self, now_ns: int, late_ns: int = 0, missed: int = 0, ran_on: JointState | None = None) -> ArmCommand:
         """The command for now. Called once a period; a burst or a clock set back repeats the last command.
 
         Args:
@@ -186,26 +188,26 @@ class ArmCore:
             late_ns: How long ago this tick was due [ns]. Targets are those due then: commands take effect a period apart,
                 and a target that is looked up late would be followed with a jerk.
             missed: Ticks that were left out right before this one.
+            ran_on: What the arm's own controller did meanwhile, up to one period before this tick; None: it rests, or is
+                on its way to rest.
         """
         if self._joints.positions is None:
             return self._nothing("no joint state yet")
-        due_ns, why = now_ns - late_ns, ""
+        why, burst = "", self._note_time(now_ns, late_ns, missed)
         if self._command is not None:
-            if self._tick_ns is not None and due_ns - self._tick_ns < EARLIEST_TICK * self._period_ns:
-                self._note_clock(self._tick_ns, due_ns)
-                self._tick_ns = min(self._tick_ns, due_ns)
-                return self._command.again(self._joints.positions)
-            self._note_pause(now_ns, missed)
+            self._note_pause(now_ns, missed, ran_on)
             if self._where.is_lost(self._joints):
-                return self._nothing("the control loop was paused: waiting to see where the arm is")
+                self._note_blindness(now_ns)
+                return self._nothing("the control loop was paused: waiting to see the arm at rest")
+            if burst:
+                return self._command.again(self._joints.positions)
             why = self._follow_whereabouts(now_ns)
         if self._command is None:
-            self._where.follow_hand(self._joints, now_ns)
-            if (idle := self._where.why_idle(self._joints)) is not None:
+            self._where.follow_hand(self._joints)
+            if (idle := self._where.why_idle(self._joints, now_ns)) is not None:
                 self.authority.hold(idle, now_ns)
                 return self._nothing(idle)
             self._anchor_to_measured()
-        self._tick_ns = due_ns
         if (stuck := self._gripper.why_stuck(now_ns)) is not None:
             self.on_gripper_trouble(stuck, now_ns)
         self._ticks += 1
@@ -226,12 +228,28 @@ class ArmCore:
         self._command = self._say(command, wanted_gripper, now_ns)
         return self._command
 
-    def _note_pause(self, now_ns: int, missed: int) -> None:
-        """After a pause of the loop in motion the arm rests somewhere, and where is only known once it is seen again."""
-        if missed * self._period_ns >= PAUSE_S * NS_PER_S and self._filter.state.v.any():
+    def _note_pause(self, now_ns: int, missed: int, ran_on: JointState | None) -> None:
+        """After a pause of the loop in motion the arm goes on from what its controller made of it, if that is known.
+
+        Else it rests somewhere, and where is only known once it is seen there.
+        """
+        if not missed or not self._filter.state.v.any():
+            return
+        if ran_on is not None:
+            self._filter.resume(ran_on)
+            self._reference = self._filter.state.p
+            self._begin_anew()
+            self.monitor.resume(ran_on.p, ran_on.v, ran_on.a)
+        elif missed * self._period_ns >= PAUSE_S * NS_PER_S:
             self._where.lose(now_ns)
             self._filter.reset(self._filter.state.p)
-            self.monitor.restart()
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """What comes does not continue what was commanded last."""
+        self._teleop_tick = -1
+        self._policy.let_go()
+        self.monitor.restart()
 
     def _follow_whereabouts(self, now_ns: int) -> str:
         """Goes on from where the arm is, where it was moved by other means; "" or what is to be said of that."""
@@ -240,24 +258,46 @@ class ArmCore:
         place, why = self._where.look(
             self._joints, self._filter.state.p, now_ns, idle=idle, stopped=mode == Mode.STOPPED
         )
+        if place in (Place.NEW, Place.FOUND):
+            self._command = None
+            self._begin_anew()
         if place == Place.NEW:
-            self._command, self._teleop_tick = None, -1
-            self._policy.let_go()
+            self.authority.hold(why, now_ns)
         elif place == Place.LOST:
             self._stop_once(why, now_ns)
         return why
 
-    def _why_idle(self) -> str:
+    def _why_idle(self, now_ns: int) -> str:
         """Why nothing is commanded."""
-        return self._where.why_idle(self._joints) or "no joint state yet, expected one before anything moves"
+        return self._where.why_idle(self._joints, now_ns) or "nothing is commanded yet"
 
-    def _note_clock(self, before_ns: int, now_ns: int) -> None:
-        """A clock that was set back ends what was dated by it: nothing would be found silent until it has caught up."""
-        back_s = (before_ns - now_ns) / NS_PER_S
-        if back_s > self._control.state_timeout_s:
-            self.authority.hold(f"the clock was set back by {back_s:.2f} s", now_ns)
+    def _note_time(self, now_ns: int, late_ns: int, missed: int) -> bool:
+        """Whether this tick comes too early.
+
+        A clock that was set back ends what was dated by it: nothing would be found silent until it has caught up.
+        """
+        due_ns, before_ns = now_ns - late_ns, self._tick_ns
+        self._tick_ns = due_ns
+        if before_ns is None or due_ns - before_ns >= EARLIEST_TICK * self._period_ns:
+            return False
+        self._tick_ns = min(before_ns, due_ns)
+        back_ns = before_ns + missed * self._period_ns - due_ns
+        if back_ns <= 0:
+            return True
+        if back_ns > self._control.state_timeout_s * NS_PER_S:
+            self.authority.hold(f"the clock was set back by {back_ns / NS_PER_S:.2f} s", now_ns)
             self._policy.schedule.clear()
-        self._joints.set_back(now_ns)
+        for dated in (self._joints, self._policy, self._where):
+            dated.set_back(back_ns)
+        return True
+
+    def _note_blindness(self, now_ns: int) -> str:
+        """Why an arm that is not seen rests; for so long that somebody has to look at it, it is taken from who has it."""
+        silent_s = self._joints.silent_s(now_ns)
+        why = f"no joint state for {silent_s:.2f} s, limit {self._control.state_timeout_s:g} s"
+        if silent_s > BLIND_S:
+            self.authority.hold(why, now_ns)
+        return why
 
     def _target(self, now_ns: int, late_ns: int, moved: str) -> tuple[FloatArray | None, float | None, str]:
         """The joints due now, shape (joints,) [rad], the wanted opening, and why there is no target or a changed one."""
@@ -265,10 +305,7 @@ class ArmCore:
         mode = self.authority.mode
         self._where.note_silence(self._joints, silent=silent_s > self._control.state_timeout_s)
         if self._where.is_blind:
-            why = f"no joint state for {silent_s:.2f} s, limit {self._control.state_timeout_s:g} s"
-            if silent_s > BLIND_S:
-                self.authority.hold(why, now_ns)
-            return None, None, why
+            return None, None, self._note_blindness(now_ns)
         if mode == Mode.STOPPED:
             self._gripper.forget()  # its driver has been told to stop
             return None, None, f"STOPPED: {self.authority.reason}"

@@ -19,8 +19,8 @@ class Mode(IntEnum):
 class Authority:
     """Hands the arm from one source to another, and can always say why.
 
-    A person's deadman wins at once over everything but STOPPED. A deadman that was held while the arm was stopped or
-    taken away counts again only once it was released. STOPPED latches: it ends only by a reset that a person asks for,
+    A person's deadman wins at once over everything but STOPPED. A deadman that was held while the arm was stopped, taken
+    away or another's counts again only once it was released. STOPPED latches: it ends only by a reset that a person asks for,
     and not while what caused it stands.
 
     Attributes:
@@ -43,6 +43,7 @@ class Authority:
         self._after_teleop = after_teleop
         self._before_teleop = Mode.HOLD
         self._causes: dict[str, str] = {}
+        self._stopped_for = ""  # what came first
         self._spent: dict[str, str] = {}  # device whose deadman must be released first -> since when, in words
 
     def request(self, mode: Mode, source: str, now_ns: int, *, reset: bool = False) -> str | None:
@@ -77,8 +78,11 @@ class Authority:
         if self.mode == Mode.STOPPED:
             self._spent[source] = "the arm was STOPPED"
             return f"TELEOP refused: STOPPED ({self.reason}) stands until a reset is asked for explicitly"
+        if self.mode == Mode.TELEOP and source == self.source:
+            return None
         if self.mode == Mode.TELEOP:
-            return None if source == self.source else f"TELEOP refused: {self.source} holds the deadman already"
+            self._spent[source] = f"{self.source} held one already"
+            return f"TELEOP refused: {self.source} holds the deadman already"
         if source in self._spent:
             return f"TELEOP refused: {source} held the deadman when {self._spent[source]}; release it and press it anew"
         self._before_teleop = self.mode
@@ -119,6 +123,9 @@ class Authority:
             self._spent[self.source] = "the arm was STOPPED"
         if self.mode != Mode.STOPPED:
             self._enter(Mode.STOPPED, reason, source, now_ns)
+            self._stopped_for = reason
+        elif reason != self._stopped_for:
+            self.reason = f"{self._stopped_for}; then: {reason}"
 
     def _enter(self, mode: Mode, reason: str, source: str, now_ns: int) -> None:
         self.mode, self.reason, self.source, self.since_ns = mode, reason, source, now_ns

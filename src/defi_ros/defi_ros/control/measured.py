@@ -24,16 +24,16 @@ class MeasuredJoints:
     Attributes:
         positions: Shape (joints,) [rad]; None before the first.
         heard_ns: When they came [ns].
+        stamp_ns: When they were measured [ns].
         refused_late: Joint states refused for their age.
     """
 
     def __init__(self, spec: RobotSpec, timeout_s: float) -> None:
         """For one arm; a joint state `timeout_s` old or from as far ahead is refused."""
         self._spec, self._timeout_s = spec, timeout_s
-        self._stamp_ns = 0
         self._still_at, self._still_since_ns = spec.home, 0
         self.positions: FloatArray | None = None
-        self.heard_ns = 0
+        self.heard_ns = self.stamp_ns = 0
         self.refused_late = 0
 
     def hear(self, stamp_ns: int, positions: npt.ArrayLike, now_ns: int) -> tuple[str | None, str | None]:
@@ -48,20 +48,24 @@ class MeasuredJoints:
         if abs(age_s) > self._timeout_s:
             self.refused_late += 1
             return f"joint state: stamp is {age_s:.2f} s old, limit {self._timeout_s:g} s; do the clocks agree?", None
-        jump = self._jump(stamp_ns, values)
+        since_s = max((stamp_ns - self.stamp_ns) / NS_PER_S, 0.0)
+        jump = self._jump(since_s, values)
         self.positions, self.heard_ns = frozen_array("measured", values, values.shape), now_ns
-        self._stamp_ns = stamp_ns
-        if np.abs(values - self._still_at).max() > STILL_RAD:
-            self._still_at, self._still_since_ns = self.positions, now_ns
+        self.stamp_ns = stamp_ns
+        if np.abs(values - self._still_at).max() > STILL_RAD or since_s > self._timeout_s:
+            self._still_at, self._still_since_ns = self.positions, stamp_ns
         return None, jump
 
-    def set_back(self, now_ns: int) -> None:
-        """The clock was set back to `now_ns` [ns]."""
-        self.heard_ns, self._still_since_ns = min(self.heard_ns, now_ns), min(self._still_since_ns, now_ns)
+    def set_back(self, by_ns: int) -> None:
+        """The clock was set back: what is old stays as old."""
+        self.heard_ns -= by_ns
+        self.stamp_ns -= by_ns
+        self._still_since_ns -= by_ns
 
-    def still_s(self, now_ns: int) -> float:
-        """How long the joints have stood where they are [s]."""
-        return (now_ns - self._still_since_ns) / NS_PER_S
+    @property
+    def still_s(self) -> float:
+        """How long the joints were seen to stand where they are [s]."""
+        return (self.stamp_ns - self._still_since_ns) / NS_PER_S
 
     def silent_s(self, now_ns: int) -> float:
         """How long ago the newest came [s]."""
@@ -80,12 +84,10 @@ class MeasuredJoints:
             f"{limits.lower[worst]:.3f}..{limits.upper[worst]:.3f} rad; move it by hand"
         )
 
-    def _jump(self, stamp_ns: int, positions: FloatArray) -> str | None:
-        if self.positions is None:
+    def _jump(self, since_s: float, positions: FloatArray) -> str | None:
+        if self.positions is None or since_s > self._timeout_s:  # an arm that was not seen may be anywhere
             return None
-        moved, since_s = np.abs(positions - self.positions), max((stamp_ns - self._stamp_ns) / NS_PER_S, 0.0)
-        if since_s > self._timeout_s:
-            return None  # an arm that was not seen may be anywhere
+        moved = np.abs(positions - self.positions)
         beyond = moved - JUMP_RAD - since_s * np.maximum(2.0 * self._spec.limits.velocity, LED_RAD_S)
         worst = int(np.argmax(beyond))
         if beyond[worst] <= 0.0:

@@ -65,6 +65,10 @@ class PolicyTarget:
             self.shortage.refuse(refused, now_ns)
         return refused
 
+    def set_back(self, by_ns: int) -> None:
+        """The clock was set back: what is old stays as old."""
+        self._heard_ns -= by_ns
+
     def let_go(self) -> None:
         """What was commanded counts no more: the tip goes on from what is commanded next."""
         self._tip_tick = -1

@@ -104,6 +104,11 @@ class SafetyFilter:
         self._least_outside_m = self._way_outside_m = max(self._outside_m(self._tip), 0.0)
         self._forget_references()
 
+    def resume(self, state: JointState) -> None:
+        """Goes on from a motion that the controller made by itself, as if it had been commanded."""
+        self._take(state)
+        self._forget_references()
+
     def rest(self, reason: str = "", verdict: Verdict = Verdict.HELD) -> SafeCommand:
         """The next command on the shortest way to rest; at rest, the same position for ever."""
         self._take(self._braked())
@@ -149,7 +154,7 @@ class SafetyFilter:
             )
         box = self._spec.workspace
         tip = self._tip_at(reference)
-        if self._outside_m(tip) > BOX_SLACK_M:
+        if self._outside_m(tip) > self._least_outside_m + BOX_SLACK_M:  # one that stands outside need not come in
             pose = self._kinematics.forward(reference)
             pose[:3] = box.nearest(np.array(tip))
             walls = f" and its {len(self._planes)} planes" if self._planes else ""

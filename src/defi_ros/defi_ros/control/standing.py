@@ -27,6 +27,7 @@ class Place(Enum):
 
     KEPT = "it stands where it should, or is on the move"
     NEW = "it was moved and stands still: hold it there"
+    FOUND = "where it has come to rest was not known: go on from there"
     LOST = "it leaves every place it is held in: stop"
 
 
@@ -44,6 +45,10 @@ class StandingArm:
         """The arm is left alone in a place."""
         self._place, self._since_ns, self._left_ns = place, now_ns, now_ns
         self._seen, self._seen_ns, self._fastest_rad_s = positions, now_ns, 0.0
+
+    def forgive(self) -> None:
+        """Somebody has looked at an arm that did not stay: where it stands now may be held."""
+        self._times, self._lost = 0, False
 
     @property
     def rests(self) -> bool:
@@ -70,7 +75,7 @@ class StandingArm:
         if away[worst] <= self._moved_rad:
             return Place.KEPT, ""
         what = f"{self._names[worst]} is {away[worst]:.2f} rad from where it is held"
-        if self._lost or joints.still_s(now_ns) < LET_GO_S:
+        if self._lost or joints.still_s < LET_GO_S:
             return Place.KEPT, what
         by_itself = self._left_ns - self._since_ns < SOON_S * NS_PER_S or self._fastest_rad_s < LED_RAD_S
         self._times = self._times + 1 if by_itself else 0

@@ -92,13 +92,15 @@ class TeleopTarget:
         """
         pose, twist = self._pose.copy(), self._ramp.step(self._twist)
         free = pose[:3] + self._period_s * twist[:3]
-        pose[:3] = self._spec.workspace.nearest(free)
+        # Of what lies outside already only the way further out is cut off.
+        outside = pose[:3] - self._spec.workspace.nearest(pose[:3])
+        pose[:3] = outside + self._spec.workspace.nearest(free - outside)
         pose[3:] = _turned(pose[3:], self._period_s * twist[3:])
         joints, reason = self._reach.step(pose, reference, self._effort, stays=True)
         # Where the arm cannot go the target does not run away either, so that turning back acts at once.
         stands = bool(reason) and (joints == reference).all()
         self._pose = self._kinematics.forward(joints) if reason or self._kinematics.place_first else pose
-        self._ramp.stop(np.full(6, True) if stands else np.append(pose[:3] != free, [False] * 3))
+        self._ramp.stop(np.full(6, True) if stands else np.append(np.abs(pose[:3] - free) > 1e-9, [False] * 3))
         return joints, reason
 
 

@@ -11,6 +11,8 @@ from defi_ros.sections import Control
 
 # Noise of measured joints; a stopped robot that moved by less is commanded where it was [rad].
 STOPPED_SLACK_RAD = 0.002
+# A controller that nobody commands has brought the arm to rest when it is seen to stand for this long [s].
+BRAKED_S = 0.1
 LED_BACK = "it is led back into its range; let go of it"
 
 
@@ -29,7 +31,7 @@ class Whereabouts:
         self.follows_nobody = False
         self.jumped = False
         self._seen: FloatArray | None = None  # where the arm was seen last, while joint states are away
-        self._paused_ns: int | None = None  # when the loop went on after a pause, until the arm is seen again
+        self._paused_ns: int | None = None  # when the loop went on after a pause, until the arm is seen at rest
         self._led = False  # whether somebody leads the arm back into its range
 
     @property
@@ -48,24 +50,40 @@ class Whereabouts:
         elif self._seen is None:
             self._seen = joints.positions
 
+    def forgive(self) -> None:
+        """A person has reset the arm: it is where it says it is, and may stand there."""
+        self.jumped = False
+        self._standing.forgive()
+
+    def set_back(self, by_ns: int) -> None:
+        """The clock was set back."""
+        if self._paused_ns is not None:
+            self._paused_ns -= by_ns
+
     def lose(self, now_ns: int) -> None:
-        """The loop was paused until now, in motion: where the arm rests is known when it is seen again."""
+        """The loop was paused until now, in motion: where the arm rests is known when it is seen there."""
         self._paused_ns = now_ns
 
     def is_lost(self, joints: MeasuredJoints) -> bool:
-        """Whether the arm was not seen since the loop was paused."""
-        return self._paused_ns is not None and joints.heard_ns < self._paused_ns
+        """Whether the arm was not seen at rest since the loop was paused."""
+        if self._paused_ns is None:
+            return False
+        return self.jumped or joints.stamp_ns < self._paused_ns or joints.still_s < BRAKED_S
 
-    def why_idle(self, joints: MeasuredJoints) -> str | None:
-        """Why an arm outside the ranges of its file, or on its way back with somebody's hand on it, is not commanded."""
-        outside = None if joints.positions is None else joints.out_of_range()
-        return outside or (LED_BACK if self._led else None)
+    def why_idle(self, joints: MeasuredJoints, now_ns: int) -> str | None:
+        """Why an arm that is not seen, is outside the ranges of its file, or is led back into them is not commanded."""
+        if joints.positions is None:
+            return "no joint state yet, expected one before anything moves"
+        silent_s = joints.silent_s(now_ns)
+        if silent_s > self._timeout_s:
+            return f"no joint state for {silent_s:.2f} s, limit {self._timeout_s:g} s"
+        return joints.out_of_range() or (LED_BACK if self._led else None)
 
-    def follow_hand(self, joints: MeasuredJoints, now_ns: int) -> None:
+    def follow_hand(self, joints: MeasuredJoints) -> None:
         """Notes whether somebody leads the arm back into its range, or has let go of it."""
         if joints.out_of_range() is not None:
             self._led = True
-        elif joints.still_s(now_ns) >= LET_GO_S:
+        elif joints.still_s >= LET_GO_S:
             self._led = False
 
     def look(
@@ -83,11 +101,14 @@ class Whereabouts:
         assert joints.positions is not None
         if joints.silent_s(now_ns) > self._timeout_s:
             return Place.KEPT, ""
+        if stopped and self.jumped and not self.follows_nobody:
+            return Place.KEPT, ""
         if self._paused_ns is not None:
             self._paused_ns = None
-            return Place.NEW, "the control loop was paused"
+            return Place.FOUND, "the control loop was paused"
         if self._seen is not None and self._standing.rests:
-            moved = np.abs(joints.positions - self._seen)
+            # On its last way to rest, which it was not seen to take, nobody has moved it.
+            moved = np.minimum(np.abs(joints.positions - self._seen), np.abs(joints.positions - commanded))
             worst = int(np.argmax(moved))
             if moved[worst] > self._moved_rad:
                 return (
@@ -96,7 +117,7 @@ class Whereabouts:
                 )
         if stopped and self.follows_nobody and self._standing.rests:
             away = np.abs(joints.positions - commanded).max()
-            return (Place.NEW, "the robot follows nobody") if away > STOPPED_SLACK_RAD else (Place.KEPT, "")
-        if idle and not (stopped and self.jumped):
+            return (Place.FOUND, "the robot follows nobody") if away > STOPPED_SLACK_RAD else (Place.KEPT, "")
+        if idle:
             return self._standing.look(joints, commanded, now_ns)
         return Place.KEPT, ""

@@ -12,21 +12,19 @@ import time
 import numpy as np
 from std_msgs.msg import Float64MultiArray
 
-from defi_models.contract import NS_PER_S, FloatArray, JointLimits
+from defi_models.contract import FloatArray, JointLimits
 from defi_ros.bridge import qos
 from defi_ros.bridge.caller import Caller, CallError
 from defi_ros.bridge.convert import float_array
-from defi_ros.drivers.catching_up import catching_up
+from defi_ros.drivers.catching_up import CatchingUp
 from defi_ros.drivers.interface import STOP_GUARD, DriverError, Speaker, TopicDriver
 
 DEFAULT_TOPIC = "forward_velocity_controller/commands"
 GUARD_ALIVE = f"{STOP_GUARD}/alive"
 # On a starved computer a living process misses its lease of 0.15 s now and then; the bridge itself lives meanwhile.
 GONE_S = 0.5
-# See `catching_up` [rad].
+# See `CatchingUp` [rad].
 REST_TOLERANCE_RAD, MOST_MADE_UP_FOR_RAD = 1e-3, 0.15
-# Two commands further apart count as this [s].
-LONGEST_STEP_S = 0.05
 
 
 class ForwardVelocityDriver(TopicDriver):
@@ -46,9 +44,13 @@ class ForwardVelocityDriver(TopicDriver):
         self._publisher = node.say(topic or DEFAULT_TOPIC, Float64MultiArray, qos.COMMANDS)
         super().__init__(self._publisher)
         self._message = Float64MultiArray(data=array.array("d"))
-        self._fastest, self._acceleration = limits.velocity, limits.acceleration
-        self._correction, self._sent_ns = np.zeros_like(limits.velocity), 0
-        self._correction_hz = correction_hz
+        self._fastest = limits.velocity
+        self._catching_up = CatchingUp(
+            correction_hz,
+            most=MOST_MADE_UP_FOR_RAD,
+            tolerance=REST_TOLERANCE_RAD,
+            acceleration=limits.acceleration,
+        )
         self._node = node
         self._guarded = False
         self._seen_s = -GONE_S
@@ -83,18 +85,9 @@ class ForwardVelocityDriver(TopicDriver):
         return f"forward_velocity: {STOP_GUARD} is gone; nothing would stop a runaway arm"
 
     def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray | None, time_ns: int) -> None:
-        """See `ArmDriver.send`; what is made up for changes no faster than the joints may accelerate."""
-        correction = catching_up(
-            np.zeros_like(positions) if measured is None else positions - measured,
-            self._correction_hz,
-            most=MOST_MADE_UP_FOR_RAD,
-            tolerance=REST_TOLERANCE_RAD,
-            moving=bool(velocities.any()),
-        )
-        since_s = min(max((time_ns - self._sent_ns) / NS_PER_S, 0.0), LONGEST_STEP_S)
-        most = self._acceleration * since_s
-        correction = np.clip(correction, self._correction - most, self._correction + most)
-        self._correction, self._sent_ns = correction, time_ns
+        """See `ArmDriver.send`."""
+        away = None if measured is None else positions - measured
+        correction = self._catching_up.step(away, moving=bool(velocities.any()), time_ns=time_ns)
         self._say(np.clip(velocities + correction, -self._fastest, self._fastest))
 
     def stop(self, positions: FloatArray, time_ns: int) -> None:

@@ -9,6 +9,7 @@ from rclpy.qos import QoSProfile
 
 from defi_models.contract import DefiError, FloatArray
 from defi_ros.bridge.caller import Caller
+from defi_ros.control.motion import JointState
 
 STOP_GUARD = "stop_guard_node"  # the one other node that may publish on a command topic: zeros, when we are silent
 
@@ -97,6 +98,10 @@ class ArmDriver(Protocol):
         """
         ...
 
+    def alone(self, time_ns: int) -> JointState | None:
+        """The set point of a controller that has heard nothing since the last command; None: it keeps the last one."""
+        ...
+
     def stop(self, positions: FloatArray, time_ns: int) -> None:
         """The last command of a session: rest at `positions`, shape (joints,) [rad]."""
         ...
@@ -126,6 +131,11 @@ class TopicDriver:
     def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray | None, time_ns: int) -> None:
         """See `ArmDriver.send`."""
         raise NotImplementedError
+
+    def alone(self, time_ns: int) -> JointState | None:
+        """See `ArmDriver.alone`."""
+        del time_ns
+        return None
 
     def stop(self, positions: FloatArray, time_ns: int) -> None:
         """See `ArmDriver.stop`."""

@@ -62,11 +62,10 @@ def _cartesian_pose(node: Speaker, settings: Driver, spec: RobotSpec, kinematics
 def _servo(node: Speaker, settings: Driver, spec: RobotSpec, kinematics: KinematicsLike) -> ArmDriver:
     from defi_ros.drivers.servo import ServoPoseDriver, ServoTwistDriver
 
-    del spec
     frame, servo = settings.base_frame, settings.servo_node
     if settings.kind == "servo_pose":
         return ServoPoseDriver(node, kinematics.forward, frame, servo, settings.topic)
-    return ServoTwistDriver(node, kinematics, frame, servo, settings.correction_hz, settings.topic)
+    return ServoTwistDriver(node, kinematics, frame, servo, spec.workspace, settings.correction_hz, settings.topic)
 
 
 def make_gripper_driver(node: Any, settings: Gripper) -> GripperDriver | None:

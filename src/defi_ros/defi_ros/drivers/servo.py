@@ -17,12 +17,12 @@ from moveit_msgs.srv import ServoCommandType
 from scipy.spatial.transform import Rotation
 from std_srvs.srv import SetBool
 
-from defi_models.contract import FloatArray
+from defi_models.contract import FloatArray, Workspace
 from defi_ros.bridge import qos
 from defi_ros.bridge.caller import Caller, CallError
 from defi_ros.bridge.convert import to_stamp
 from defi_ros.drivers.cartesian_pose import PoseStream
-from defi_ros.drivers.catching_up import catching_up
+from defi_ros.drivers.catching_up import CatchingUp
 from defi_ros.drivers.interface import DriverError, KinematicsLike, Speaker, TopicDriver
 
 STATUS_SILENCE_S = 1.0  # Servo says how it fares in every one of its periods of 10 ms
@@ -31,9 +31,8 @@ HALTS = {
     ServoStatus.HALT_FOR_SINGULARITY: "halted before a singularity",
     ServoStatus.HALT_FOR_COLLISION: "halted before a collision",
 }
-# See `catching_up`, of a twist [m, m, m, rad, rad, rad].
-MOST_MADE_UP_FOR = np.repeat([0.15, 0.3], 3)
-REST_TOLERANCE = np.full(6, 1e-3)
+# See `CatchingUp`, of a twist [m, m, m, rad, rad, rad].
+MOST_MADE_UP_FOR, REST_TOLERANCE = np.repeat([0.15, 0.3], 3), 1e-3
 
 
 class ServoDriver(TopicDriver):
@@ -118,6 +117,7 @@ class ServoTwistDriver(ServoDriver):
         kinematics: KinematicsLike,
         base_frame: str,
         servo_node: str,
+        workspace: Workspace,
         correction_hz: float,
         topic: str = "",
     ) -> None:
@@ -128,6 +128,7 @@ class ServoTwistDriver(ServoDriver):
             kinematics: Of the arm.
             base_frame: Frame of the twists.
             servo_node: Name of Servo's node.
+            workspace: Its speeds bound what is sent, its accelerations how fast what is made up for changes.
             correction_hz: How fast a distance between measured and wanted pose is made up for [1/s].
             topic: Command topic.
         """
@@ -135,20 +136,24 @@ class ServoTwistDriver(ServoDriver):
         super().__init__(node, servo_node, publisher)
         self._publisher = publisher
         self._kinematics = kinematics
-        self._correction_hz = correction_hz
+        self._fastest = workspace.velocity_m_s, workspace.velocity_rad_s
+        self._catching_up = CatchingUp(
+            correction_hz,
+            most=MOST_MADE_UP_FOR,
+            tolerance=REST_TOLERANCE,
+            acceleration=np.repeat([workspace.acceleration_m_s2, workspace.acceleration_rad_s2], 3),
+        )
         self._message = TwistStamped()
         self._message.header.frame_id = base_frame
 
     def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray | None, time_ns: int) -> None:
-        """See `ArmDriver.send`."""
-        correction = catching_up(
-            np.zeros(6) if measured is None else self._away(positions, measured),
-            self._correction_hz,
-            most=MOST_MADE_UP_FOR,
-            tolerance=REST_TOLERANCE,
-            moving=bool(velocities.any()),
-        )
-        self._say(correction + self._kinematics.jacobian(positions) @ velocities, time_ns)
+        """See `ArmDriver.send`; the tool is asked for no more than its own speed, whatever is to be made up for."""
+        away = None if measured is None else self._away(positions, measured)
+        twist = self._catching_up.step(away, moving=bool(velocities.any()), time_ns=time_ns)
+        twist = twist + self._kinematics.jacobian(positions) @ velocities
+        for part, fastest in zip(np.split(twist, 2), self._fastest, strict=True):  # views
+            part *= min(1.0, fastest / max(float(np.linalg.norm(part)), 1e-9))
+        self._say(twist, time_ns)
 
     def _away(self, positions: FloatArray, measured: FloatArray) -> FloatArray:
         """The way from the measured pose of the tool to the wanted one, shape (6,) [m, rad]."""

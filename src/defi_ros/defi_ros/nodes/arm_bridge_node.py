@@ -131,6 +131,7 @@ class ArmBridgeNode(DefiNode):
     def activate(self) -> None:
         """Starts the control loop, unless somebody else commands the arm already."""
         self._guard.begin()
+        self._inbox.listens = True
         self._starts_policy = self._robot.control.start_mode == Mode.POLICY.name
         if self.owns_process:
             settle_interpreter()
@@ -149,6 +150,7 @@ class ArmBridgeNode(DefiNode):
             else:  # the loop has failed: this thread makes its last ticks
                 self._pacer.wait(self.stopping)
                 self._tick()
+        self._inbox.listens = False
         self._loop.stop(REST_SLACK_S)
         if self._last is not None and self._last.positions is not None:
             self._driver.stop(self._last.positions, self.now_ns())
@@ -171,7 +173,9 @@ class ArmBridgeNode(DefiNode):
     def _tick(self) -> None:
         now_ns, late_ns = self.now_ns(), self._pacer.late_ns
         self._inbox.deliver(now_ns)
-        command = self._core.tick(now_ns, late_ns, self._pacer.missed)
+        missed, period_ns = self._pacer.missed, self._pacer.period_ns
+        ran_on = self._driver.alone(now_ns - late_ns - period_ns) if missed else None
+        command = self._core.tick(now_ns, late_ns, missed, ran_on)
         if command.positions is not None:
             measured = command.measured if command.trusted else None
             self._driver.send(command.positions, command.velocities, measured, now_ns)
@@ -194,7 +198,7 @@ class ArmBridgeNode(DefiNode):
         if request.mode == Mode.POLICY and self._robot.policy.path == NO_POLICY:
             response.reason = f"POLICY refused: robot {self._robot.name!r} has no policy; people alone move it"
             return response
-        response.granted, response.reason = self._inbox.ask(request, ticking=self.state == "active")
+        response.granted, response.reason = self._inbox.ask(request)
         return response
 
     def _say_state(self) -> None:

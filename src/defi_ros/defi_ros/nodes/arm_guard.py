@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
 from std_msgs.msg import Bool
 
@@ -15,6 +15,7 @@ from defi_ros.bridge.caller import Caller
 from defi_ros.bridge.lifecycle import DefiNode
 from defi_ros.control.arm import ROBOT, ArmCore
 from defi_ros.control.authority import Mode
+from defi_ros.control.interlock import RecoveryError
 from defi_ros.drivers import ArmDriver, GripperDriver
 from defi_ros.drivers.interface import DriverError, check_sole_publisher
 from defi_ros.drivers.robot_status import RobotStatus
@@ -54,7 +55,7 @@ class ArmGuard:
         self._node, self._core, self._inbox = node, core, inbox
         self._driver, self._status = driver, status
         self._rival = RivalBridge(node)
-        self._latched: set[str] = set()
+        self._heard: set[tuple[str, str]] = set()  # topic, kind of publisher
         for topic in STOPS:
             self._hear_stop(topic, qos.EVENTS)
         self._topics = driver.topics + (() if gripper is None else gripper.topics)
@@ -93,7 +94,7 @@ class ArmGuard:
         if self._looks % LOOK_EVERY:
             return
         self._note("controller", self._driver.poll())
-        self._note("arm bridge", self._rival.look())
+        self._note("other arm bridge", self._rival.look())
         self._look_at_stops()
         try:
             self._check_topics()
@@ -103,22 +104,33 @@ class ArmGuard:
             self._note("command topic", None)
 
     def _look_at_stops(self) -> None:
-        """Hears latched stops, pressed before this node was there, and tells of a topic with several publishers.
+        """Hears stops of every kind of publisher, and tells of those that cannot be relied on.
 
-        Asking for latched messages at once would make every other publisher warn of it.
+        One that is latched may have been pressed before this node was there; to ask every other for that would make it
+        warn. One that publishes best effort, as many microcontrollers do, is not heard by who asks for more.
         """
-        for topic in STOPS.keys() - self._latched:
-            offered = [info.qos_profile.durability for info in self._node.get_publishers_info_by_topic(topic)]
-            if DurabilityPolicy.TRANSIENT_LOCAL in offered:
-                self._latched.add(topic)
-                self._hear_stop(topic, qos.LATCHED)
+        unreliable: list[str] = []
+        for topic in STOPS:
+            for info in self._node.get_publishers_info_by_topic(topic):
+                offered = info.qos_profile
+                if offered.durability == DurabilityPolicy.TRANSIENT_LOCAL:
+                    self._hear_also(topic, "latched", qos.LATCHED)
+                if offered.reliability == ReliabilityPolicy.BEST_EFFORT:
+                    self._hear_also(topic, "best effort", qos.STATES)
+                    unreliable.append(
+                        f"{topic}: {info.node_name} publishes best effort, expected reliable: a stop may be lost"
+                    )
         count = self._node.count_publishers(WALL_STOP)
-        several = None
         if count > 1:
-            several = (
+            unreliable.append(
                 f"{WALL_STOP}: got {count} publishers, expected one: each of them releases what another has pressed"
             )
-        self._node.health.trouble(WALL_STOP, several)
+        self._node.health.trouble(WALL_STOP, "; ".join(unreliable) or None)
+
+    def _hear_also(self, topic: str, kind: str, profile: QoSProfile) -> None:
+        if (topic, kind) not in self._heard:
+            self._heard.add((topic, kind))
+            self._hear_stop(topic, profile)
 
     def said(self, stamp_ns: int) -> None:
         """Notes the stamp of a `control_state` of this bridge; any thread."""
@@ -139,10 +151,10 @@ class ArmGuard:
     async def recover(self, request: Any, response: Any) -> Any:
         """The service `recover`: the arm is STOPPED, the robot brought back; a reset of STOPPED is asked for apart."""
         del request
-        if self._inbox.pressed:
-            response.message = (
-                f"recovery: got {', '.join(sorted(self._inbox.pressed))} pressed, expected none; release it"
-            )
+        try:
+            self._check_released()
+        except RecoveryError as error:
+            response.message = str(error)
             return response
         if self._core.authority.mode != Mode.STOPPED and not self._faults:
             response.success, response.message = True, "recovery: nothing to recover from, the arm is not STOPPED"
@@ -160,6 +172,15 @@ class ArmGuard:
         self._recovering = False
         return response
 
+    def _check_released(self) -> None:
+        """Ends a recovery during which a stop is pressed; any thread.
+
+        Raises:
+            RecoveryError: so.
+        """
+        if pressed := sorted(self._inbox.pressed):
+            raise RecoveryError(f"recovery: got {', '.join(pressed)} pressed, expected none; release it")
+
     def _try_recover(self, stop: threading.Event) -> tuple[bool, str]:
         """Takes the steps; in the thread of the recovery. Returns whether they succeeded, and what to say."""
         steps: list[str] = []
@@ -167,12 +188,15 @@ class ArmGuard:
         def told(step: str) -> None:
             steps.append(step)
             self._node.get_logger().info(f"recovery: {step}")
+            self._check_released()
 
         try:
             with Caller(self._node, stop) as call:
                 if self._status is not None:
                     self._status.recover(call, told)
+                self._check_released()
                 self._driver.prepare(call, self._node.start_timeout_s)
+                self._check_released()
         except DefiError as error:
             taken = f" after {', '.join(steps)}" if steps else ""
             return False, f"{error}{taken}"

@@ -34,6 +34,7 @@ class ArmInbox:
         tip_frame: The other one: the tool's.
 
     Attributes:
+        listens: Whether somebody takes out what comes: without, only stops and what processes say of themselves are kept.
         lost: Part of the policy whose process vanished -> what to say of it; only the tick thread changes it.
         pressed: Emergency stops that are; only the spinning thread changes it.
         tool_pose: Pose of the tool centre point commanded last, shape (7,); the tick thread keeps it up to date.
@@ -47,6 +48,8 @@ class ArmInbox:
         self._waiting: deque[Callable[[int], None]] = deque()
         self._refused_in_a_row = 0
         self._lost_ns = 0
+        self._asking = threading.Lock()
+        self.listens = False
         self.lost: dict[str, str] = {}
         self.pressed: set[str] = set()
         self.tool_pose: FloatArray | None = None
@@ -62,6 +65,8 @@ class ArmInbox:
 
     def on_joints(self, message: JointState) -> None:
         """Where the arm is."""
+        if not self.listens:
+            return
         try:
             reading = self._reader.read(message)
         except ContractError as error:
@@ -77,6 +82,8 @@ class ArmInbox:
 
     def on_chunk(self, message: ActionChunkMsg) -> None:
         """What the policy wants."""
+        if not self.listens:
+            return
         try:
             chunk = chunk_from(message)
         except ContractError as error:
@@ -101,6 +108,8 @@ class ArmInbox:
 
     def on_teleop(self, message: TeleopCommand) -> None:
         """What a person wants."""
+        if not self.listens:
+            return
         linear, angular = message.twist.linear, message.twist.angular
         twist = np.array([linear.x, linear.y, linear.z, angular.x, angular.y, angular.z])
         frame, stamp_ns = message.header.frame_id, to_ns(message.header.stamp)
@@ -155,23 +164,33 @@ class ArmInbox:
 
         self.put(note)
 
-    def ask(self, request: SetAuthority.Request, *, ticking: bool) -> tuple[bool, str]:
-        """Asks for the authority and waits for the next tick's answer: (granted, why)."""
+    def ask(self, request: SetAuthority.Request) -> tuple[bool, str]:
+        """Asks for the authority and waits for the next tick's answer: (granted, why).
+
+        What could set the arm in motion is not granted any more once it was answered that there is no answer.
+        """
         if request.mode not in tuple(Mode):
             return False, f"got mode {request.mode}, expected 0 HOLD, 1 TELEOP, 2 POLICY or 3 STOPPED"
-        if not ticking:
+        if not self.listens:
             return False, "the arm bridge is not active"
-        answered = threading.Event()
+        answered, given_up = threading.Event(), threading.Event()
         answer: list[str | None] = [None]
+        mode, source = Mode(request.mode), request.source or "unknown"
+        rests = mode == Mode.STOPPED or (mode == Mode.HOLD and not request.reset)
 
         def decide(now_ns: int) -> None:
-            mode, source = Mode(request.mode), request.source or "unknown"
-            answer[0] = self._core.request(mode, source, now_ns, reset=request.reset)
-            if answer[0] is None and mode == Mode.POLICY:
-                self.lost.clear()
-            answered.set()
+            with self._asking:
+                if given_up.is_set() and not rests:
+                    return
+                answer[0] = self._core.request(mode, source, now_ns, reset=request.reset)
+                if answer[0] is None and mode == Mode.POLICY:
+                    self.lost.clear()
+                answered.set()
 
         self.put(decide)
-        if not answered.wait(ANSWER_TIMEOUT_S):
-            return False, f"the control loop did not answer within {ANSWER_TIMEOUT_S} s"
-        return answer[0] is None, answer[0] or f"{Mode(request.mode).name} granted to {request.source or 'unknown'}"
+        answered.wait(ANSWER_TIMEOUT_S)
+        with self._asking:
+            if not answered.is_set():
+                given_up.set()
+                return False, f"the control loop did not answer within {ANSWER_TIMEOUT_S} s"
+        return answer[0] is None, answer[0] or f"{mode.name} granted to {source}"

@@ -1,0 +1,196 @@
+"""An arm that did not go by its commands: pauses, silences, wrong encoders, other hands, and two of them at a time."""
+
+import numpy as np
+import pytest
+
+from defi_models.contract import NS_PER_S
+from defi_ros.control.authority import Mode
+from defi_ros.control.motion import JointState
+
+PERIOD_NS = 5_000_000
+WRONG = np.array([0, 0, 0, 0, 0.5, 0, 0])
+
+
+def pause(bench, seconds, ran_on=None):
+    """The tick after a pause of the loop."""
+    missed = round(seconds * NS_PER_S / PERIOD_NS)
+    bench.now_ns += (missed + 1) * PERIOD_NS
+    return bench.core.tick(bench.now_ns, 0, missed, ran_on)
+
+
+def test_an_encoder_that_jumps_while_the_arm_is_stopped_is_not_believed_either(bench):
+    bench.run(0.3)
+    bench.core.on_emergency_stop(True, bench.now_ns)
+    stood = bench.run(0.3).positions
+    bench.offset, bench.blocked = WRONG, True
+    command = bench.run(1.0)
+    np.testing.assert_array_equal(command.positions, stood)
+    assert command.reason.startswith("emergency stop is pressed; then: joint state: panda_joint5 jumped by 0.50 rad")
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_silence_or_a_pause_does_not_make_a_jump_undone(bench, paused):
+    bench.at_speed()
+    bench.offset, bench.blocked = WRONG, True
+    bench.run(0.005)
+    if paused:
+        pause(bench, 0.2)
+    bench.run(0.5)
+    stood = bench.commands[-1]
+    bench.silent = True
+    bench.run(0.3)
+    bench.silent, bench.offset = False, 1.5 * WRONG
+    command = bench.run(1.0)
+    assert command.mode == Mode.STOPPED
+    assert command.positions is None if paused else np.array_equal(command.positions, stood)
+    assert bench.core.request(Mode.HOLD, "me", bench.now_ns, reset=True) is None
+    bench.run(0.7)
+    np.testing.assert_array_equal(bench.commands[-1], bench.measured + bench.offset)
+
+
+def test_a_silence_is_not_taken_for_a_hand_that_has_let_go(bench):
+    bench.measured, bench.blocked = bench.spec.home.copy(), True
+    bench.measured[3] = 0.1
+    while bench.measured[3] > bench.spec.limits.upper[3] - 0.05:  # led back
+        bench.run(0.005)
+        bench.measured[3] -= 0.0015
+    known = len(bench.commands)
+    bench.silent = True
+    command = bench.run(1.0)
+    assert command.positions is None and "no joint state for" in command.verdict_reason
+    assert "POLICY refused: no joint state for" in bench.core.request(Mode.POLICY, "me", bench.now_ns)
+    bench.silent = False
+    bench.measured[3] -= 0.2
+    bench.run(0.45)
+    assert len(bench.commands) == known
+    np.testing.assert_array_equal(bench.run(0.1).positions, bench.measured)
+
+
+def test_an_arm_that_left_every_place_is_held_where_it_stands_once_a_person_has_looked(bench):
+    bench.run(0.5)
+    bench.blocked = True
+    for _ in range(1600):
+        low = bench.commands[-1] + np.array([0, 0.12, 0, 0, 0, 0, 0])
+        bench.measured = bench.measured + np.clip(low - bench.measured, -0.005, 0.005)
+        command = bench.run(0.005)
+    assert command.mode == Mode.STOPPED
+    assert bench.core.request(Mode.HOLD, "me", bench.now_ns, reset=True) is None
+    np.testing.assert_array_equal(bench.run(1.0).positions, bench.measured)
+    assert bench.core.request(Mode.POLICY, "me", bench.now_ns) is None
+
+
+def test_where_the_arm_was_before_a_pause_is_not_where_it_came_to_rest(bench):
+    bench.at_speed()
+    bench.blocked = True
+    old_ns, was = bench.now_ns, bench.measured
+    bench.now_ns += 10 * PERIOD_NS
+    bench.core.on_state(old_ns, was, bench.now_ns, 1.0)  # it waited in a queue
+    bench.now_ns -= 10 * PERIOD_NS
+    assert pause(bench, 0.15).positions is None
+    bench.measured = was + 0.03
+    for _ in range(30):  # still on its way
+        bench.measured = bench.measured + 0.006
+        assert bench.run(0.005).positions is None
+    np.testing.assert_allclose(bench.run(0.15).positions, bench.measured, atol=1e-3)
+
+
+def test_an_arm_goes_on_from_what_its_controller_made_of_a_pause(bench):
+    bench.at_speed()
+    state = bench.core._filter.state
+    ahead = JointState(state.p + 0.05 * state.v, 0.8 * state.v, -0.2 * state.v)
+    command = pause(bench, 0.05, ahead)
+    np.testing.assert_allclose(command.positions, ahead.p + ahead.v / 200, atol=1e-3)
+    np.testing.assert_allclose(command.velocities, ahead.v, atol=0.05)
+    bench.measured = command.positions
+    assert bench.run(0.3).mode == Mode.POLICY
+    bench.check()
+
+
+def test_after_a_long_pause_without_joint_states_the_policy_does_not_go_on(bench):
+    bench.at_speed()
+    pause(bench, 0.2)
+    bench.silent = True
+    command = bench.run(6.0)
+    assert command.mode == Mode.HOLD and "no joint state for 5" in command.reason
+
+
+def test_a_pause_is_noted_also_when_the_clock_was_set_back_meanwhile(bench):
+    bench.at_speed()
+    bench.blocked = True
+    bench.measured = bench.measured + 0.12
+    bench.now_ns -= 3 * NS_PER_S
+    command = pause(bench, 2.0)
+    assert command.positions is None and command.mode == Mode.HOLD
+    assert "the clock was set back by 3.00 s" in command.reason
+    np.testing.assert_allclose(bench.run(0.3).positions, bench.measured, atol=1e-3)
+
+
+def test_a_clock_that_is_set_back_while_the_arm_is_looked_for_hides_it_for_no_hour(bench):
+    bench.at_speed()
+    bench.silent = bench.blocked = True
+    bench.measured = bench.measured + 0.12
+    pause(bench, 1.0)
+    bench.run(0.02)
+    bench.now_ns -= 3600 * NS_PER_S
+    assert bench.run(0.02).positions is None
+    bench.silent = False
+    np.testing.assert_allclose(bench.run(0.3).positions, bench.measured, atol=1e-3)
+    assert bench.teleop((0.05, 0, 0, 0, 0, 0)) is None
+
+
+def test_a_clock_that_is_set_back_does_not_end_the_patience_with_a_silent_policy(bench):
+    bench.at_speed()
+    bench.now_ns -= 3600 * NS_PER_S
+    bench.run(0.1)
+    assert bench.core.request(Mode.POLICY, "me", bench.now_ns) is None
+    command = bench.run(bench.core._control.policy_patience_s + 1.0)
+    assert command.mode == Mode.HOLD and "no action chunk for" in command.reason
+
+
+def test_a_way_to_rest_that_nobody_saw_is_not_another_hand_s(bench):
+    bench.at_speed()
+    bench.silent = True
+    bench.run(0.5)
+    rested = bench.commands[-1]
+    bench.silent = False
+    command = bench.run(0.005)
+    np.testing.assert_allclose(command.positions, rested, atol=1e-3)
+    assert command.mode == Mode.POLICY
+
+
+def test_a_policy_does_not_go_on_from_where_a_hand_has_put_the_arm(bench):
+    bench.policy()
+    bench.follow(1.0)
+    bench.silent = True
+    bench.run(1.0)
+    bench.silent, bench.measured = False, bench.measured + np.array([0.3, 0, 0, 0, 0, 0, 0])
+    command = bench.run(0.05)
+    assert command.mode == Mode.HOLD and "was moved by 0.3" in command.reason and command.at_rest
+
+
+def test_a_person_who_holds_still_moves_nothing_also_outside_the_workspace(bench):
+    bench.run(0.3)
+    bench.blocked = True
+    limits, box = bench.spec.limits, bench.spec.workspace
+    while True:
+        ahead = bench.measured + np.array([0.006, 0.003, 0, 0.004, 0, 0, 0])
+        bench.measured = np.clip(ahead, limits.lower + 0.01, limits.upper - 0.01)
+        tip = bench.kinematics.forward(bench.measured)[:3]
+        if np.linalg.norm(tip - box.nearest(tip)) > 0.06:
+            break
+        bench.run(0.005)
+    bench.run(1.0)
+    bench.blocked = False
+    stood = bench.commands[-1]
+    for _ in range(100):
+        bench.teleop()
+        command = bench.run(0.01)
+    assert command.mode == Mode.TELEOP
+    np.testing.assert_allclose(command.positions, stood, atol=1e-6)
+    inward = box.nearest(tip) - tip
+    for _ in range(200):
+        bench.teleop((*(0.1 * inward / np.linalg.norm(inward)), 0, 0, 0))
+        command = bench.run(0.01)
+    back = bench.kinematics.forward(command.positions)[:3]
+    assert np.linalg.norm(back - box.nearest(back)) < 0.01
+    bench.check()
