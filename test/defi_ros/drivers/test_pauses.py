@@ -1,6 +1,7 @@
 """A loop that pauses while the arm moves: what ros2_control's own controller, emulated, then does with what it hears."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +42,8 @@ class Loop:
     """Core, driver and controller in one clock; a policy turns the first joint evenly, as fast as it may."""
 
     def __init__(self, robot, kinematics, batches):
-        self.spec, self.wire, self.now_ns = robot.spec, Ears(), START_NS
+        self.spec, self.now_ns = robot.spec, START_NS
+        self.wire: Any = Ears()
         self.core = ArmCore(robot.spec, robot.control, robot.gripper, kinematics)
         arguments = self.wire, robot.spec.joint_names, robot.spec.limits, robot.driver.horizon_s
         self.driver = BatchedTrajectoryDriver(*arguments, BATCH_S) if batches else JointTrajectoryDriver(*arguments)
@@ -51,13 +53,19 @@ class Loop:
         self.controller.activate(self.now_ns, self.start)
         self.way = []
 
+    @property
+    def positions(self):
+        """Of the arm, which follows at once."""
+        assert self.controller.desired is not None
+        return self.controller.desired.positions
+
     def wait(self, milliseconds):
         for _ in range(milliseconds):
             self.now_ns += MS
-            self.way.append(self.controller.update(self.now_ns, self.controller.desired.positions).copy())
+            self.way.append(np.array(self.controller.update(self.now_ns, self.positions)))
 
     def tick(self, missed=0):
-        self.core.on_state(self.now_ns, self.controller.desired.positions, self.now_ns, 1.0)
+        self.core.on_state(self.now_ns, self.positions, self.now_ns, 1.0)
         alone = self.driver.alone(self.now_ns - PERIOD_MS * MS) if missed else None
         command = self.core.tick(self.now_ns, 0, missed, alone)
         if command.positions is not None:
