@@ -38,9 +38,14 @@ def write_video(path: Path, frames: np.ndarray, rate_hz: int, codec: str = "libx
     return path
 
 
-def write_lerobot(folder: Path, lengths: tuple[int, ...] = (10, 14), rate_hz: int = 20, poses: bool = True) -> Path:
+def write_lerobot(folder: Path, lengths: tuple[int, ...] = (10, 14), rate_hz: int = 20, layout: str = "pose") -> Path:
     """A LeRobot v3 dataset: several episodes in one table and in one video a camera, as the format allows."""
-    names = ["x", "y", "z", "qx", "qy", "qz", "qw", "gripper"] if poses else [f"motor_{n}" for n in range(8)]
+    layouts = {
+        "pose": ["x", "y", "z", "qx", "qy", "qz", "qw", "gripper"],
+        "joints": ["shoulder_pan.pos", *(f"joint_{n}.pos" for n in range(1, 7)), "gripper.pos"],
+        "motors": [f"motor_{n}" for n in range(8)],
+    }
+    names = layouts[layout]
     vector = {"dtype": "float32", "shape": [8], "names": {"axes": names}}
     cameras = {"observation.images.front": 0, "observation.images.hand": 100}
     video = {"dtype": "video", "shape": [SIZE, SIZE, 3], "names": ["height", "width", "channels"]}

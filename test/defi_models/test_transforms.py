@@ -121,5 +121,5 @@ def test_an_action_that_never_moves_is_not_blown_up() -> None:
 
 
 def test_proprioception_is_clipped() -> None:
-    far = ProprioceptionTransform(STATISTICS).encode(np.array([1e3, 0, 0, 1, 0, 0, 0]), 0.0)
+    far = ProprioceptionTransform(STATISTICS).encode(np.array([1e3, 0, 0, 1, 0, 0, 0]), np.zeros(7), 0.0)
     assert np.abs(far).max() == 5.0

@@ -187,7 +187,8 @@ class DefiConfig:
         chunk_steps: Actions of a chunk.
         step_ns: Time between actions [ns].
         action_width: Numbers of one action; see `action_encoding`.
-        proprioception_width: Numbers of the arm's state given to the decoder, 10; 0 for none, as in the paper.
+        proprioception_width: Numbers of the arm's state given to the decoder: 10 of the tool's pose and the gripper; those
+            of an action where both are joints; 0 for none, as in the paper.
         action_encoding: What an action is. "relative_pose": translation, rotation vector and gripper, from the observed
             pose. "absolute_pose": the same from the base's origin and a tool that points down. "joint_positions": one
             number a joint, and the gripper. "accumulated_pose": CALVIN's steps of translation, Euler angles and gripper,
@@ -229,12 +230,19 @@ class DefiConfig:
             raise ConfigError(
                 f"model: got {self.action_width} numbers an action, expected {POSE_ACTION_WIDTH} for {self.action_encoding}"
             )
-        if self.proprioception_width not in (0, PROPRIOCEPTION_WIDTH):
+        in_joints = [self.action_width] if self.action_encoding == "joint_positions" else []
+        if self.proprioception_width not in (0, PROPRIOCEPTION_WIDTH, *in_joints):
             raise ConfigError(
-                f"model: got proprioception_width {self.proprioception_width}, expected {PROPRIOCEPTION_WIDTH}, or 0 for none"
+                f"model: got proprioception_width {self.proprioception_width}, expected {PROPRIOCEPTION_WIDTH}"
+                f"{''.join(f', {width} for joints' for width in in_joints)}, or 0 for none"
             )
         if self.horizon_steps is not None and not 1 <= self.horizon_steps <= self.chunk_steps:
             raise ConfigError(f"model: got horizon_steps {self.horizon_steps}, expected 1..{self.chunk_steps}")
+
+    @property
+    def state_in_joints(self) -> bool:
+        """Whether the arm's state is told by its joints, and not by the pose of its tool."""
+        return self.action_encoding == "joint_positions" and self.proprioception_width in (0, self.action_width)
 
     @property
     def feature_shape(self) -> tuple[int, int, int, int]:

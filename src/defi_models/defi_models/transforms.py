@@ -65,7 +65,7 @@ class Statistics:
 
     @classmethod
     def of(cls, actions: npt.NDArray[np.floating], proprioception: npt.NDArray[np.floating]) -> Self:
-        """Statistics of raw actions (windows, steps, width) and proprioception (windows, 10)."""
+        """Statistics of raw actions (windows, steps, width) and proprioception (windows, width)."""
         scale = np.quantile(np.abs(actions.reshape(-1, actions.shape[-1])), 0.99, axis=0)
         scale[-1] = 1.0  # the gripper is -1..1 already
         return cls(
@@ -75,16 +75,16 @@ class Statistics:
         )
 
     @classmethod
-    def from_dict(cls, values: dict, action_width: int) -> Self:
-        """Reads back `to_dict` of a model whose actions have `action_width` numbers.
+    def from_dict(cls, values: dict, action_width: int, state_width: int = PROPRIOCEPTION_WIDTH) -> Self:
+        """Reads back `to_dict` of a model whose actions and states have so many numbers.
 
         Raises:
             CheckpointError: a field is missing or has the wrong length.
         """
         wanted = {
             "action_scale": action_width,
-            "proprioception_mean": PROPRIOCEPTION_WIDTH,
-            "proprioception_std": PROPRIOCEPTION_WIDTH,
+            "proprioception_mean": state_width,
+            "proprioception_std": state_width,
         }
         for name, width in wanted.items():
             got = values.get(name)
@@ -164,17 +164,28 @@ def raw_actions(encoding: ActionEncoding, targets: FloatArray, gripper: FloatArr
 
 @dataclass(frozen=True)
 class ProprioceptionTransform:
-    """The arm's state to a network's input; the rotation as two columns, which has no jumps (Zhou et al. 2019)."""
+    """The arm's state to a network's input: joints, or a pose.
+
+    The rotation is given as two columns, which has no jumps (Zhou et al. 2019).
+
+    Attributes:
+        statistics: How it is normalised.
+        in_joints: Whether joints tell it.
+    """
 
     statistics: Statistics
+    in_joints: bool = False
 
     @staticmethod
-    def raw(ee_pose: FloatArray, gripper: float) -> FloatArray:
-        """Unnormalised numbers (10,) of a pose (7,) and an opening."""
+    def raw(in_joints: bool, ee_pose: FloatArray, joints: FloatArray, gripper: float) -> FloatArray:
+        """Unnormalised numbers of joints (joints,) [rad], or (10,) of a pose (7,), and an opening."""
+        if in_joints:
+            return np.concatenate([joints, [gripper]])
         columns = Rotation.from_quat(ee_pose[3:7]).as_matrix()[:, :2].T.ravel()
         return np.concatenate([ee_pose[:3], columns, [gripper]])
 
-    def encode(self, ee_pose: FloatArray, gripper: float) -> npt.NDArray[np.float32]:
-        """Normalised numbers (10,), clipped to 5 standard deviations."""
+    def encode(self, ee_pose: FloatArray, joints: FloatArray, gripper: float) -> npt.NDArray[np.float32]:
+        """Normalised numbers, clipped to 5 standard deviations."""
         mean, std = np.array(self.statistics.proprioception_mean), np.array(self.statistics.proprioception_std)
-        return ((self.raw(ee_pose, gripper) - mean) / std).clip(-5.0, 5.0).astype(np.float32)
+        raw = self.raw(self.in_joints, ee_pose, joints, gripper)
+        return ((raw - mean) / std).clip(-5.0, 5.0).astype(np.float32)

@@ -78,11 +78,61 @@ def test_lerobot_episodes_have_their_own_frames_words_poses_and_targets(tmp_path
 
 
 def test_lerobot_without_a_pose_is_action_free_and_says_so_when_actions_are_needed(tmp_path: Path) -> None:
-    folder = write_lerobot(tmp_path / "l", poses=False)
+    folder = write_lerobot(tmp_path / "l", layout="motors")
     assert type(open_source(folder).read("episode 0", STEP_NS)) is Clip
     with pytest.raises(DatasetError, match=r"without actions from LeRobot v3, expected a demonstration; .*--video"):
         open_frames(folder, ("front", "hand"), 32, step_ns=STEP_NS)
     assert len(open_frames(folder, ("front",), 32, step_ns=STEP_NS, video=True)) == 5 + 7
+
+
+def in_units(folder: Path, text: str) -> Path:
+    (folder / "meta" / "units.json").write_text(text)
+    return folder
+
+
+def test_lerobot_joints_are_read_in_the_units_that_a_file_of_ones_own_tells(tmp_path: Path) -> None:
+    folder = in_units(write_lerobot(tmp_path / "l", layout="joints"), '{"joints": "degrees"}')
+    episode = open_source(folder).read("episode 1", STEP_NS)
+    assert isinstance(episode, Episode)
+    np.testing.assert_allclose(episode.joint_positions[:, 0], np.radians(0.02 * np.arange(7)), atol=1e-6)
+    np.testing.assert_allclose(episode.joint_positions[:, 1], np.radians(1.0))
+    np.testing.assert_allclose(np.degrees(episode.target_joints - episode.joint_positions)[:, 0], 0.01, atol=1e-6)
+    assert (episode.joint_positions.shape[1], episode.gripper[0], episode.gripper[-1]) == (
+        7,
+        0.0,
+        pytest.approx(12 / 13),
+    )
+    assert np.isnan(episode.ee_pose).all()
+    frames = open_frames(folder, ("front", "hand"), 32, step_ns=STEP_NS)
+    np.testing.assert_allclose(frames.action(5, 2, "joint_positions")[:, :7], episode.target_joints[:2], atol=1e-9)
+    np.testing.assert_allclose(frames.proprioception(5, in_joints=True)[:7], episode.joint_positions[0])
+    with pytest.raises(DatasetError, match="action_encoding=joint_positions action_width=8 proprioception_width=8"):
+        frames.action(5, 2)
+    with pytest.raises(DatasetError, match="got data in joints alone, expected the tool's pose"):
+        frames.proprioception(5)
+
+
+def test_lerobot_joints_without_units_are_action_free_and_say_what_is_missing(tmp_path: Path) -> None:
+    folder = write_lerobot(tmp_path / "l", layout="joints")
+    assert type(open_source(folder).read("episode 0", STEP_NS)) is Clip
+    with pytest.raises(DatasetError, match=r"it has joints \['shoulder_pan', .* say so in .*units.json"):
+        open_frames(folder, ("front", "hand"), 32, step_ns=STEP_NS)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"joints": "turns"}', r"got {'joints': 'turns'}, expected joints in one of \['radians', 'degrees'\]"),
+        ('{"joints": "degrees", "gripper": [5]}', r"gripper \[closed, open\]"),
+        ('{"joints": "degrees", "girpper": [0, 1]}', "'girpper'"),
+        ("{", "not valid JSON"),
+        ('{"joints": "degrees", "gripper": [0, 0.5]}', "got gripper values 0 .. 2, expected 0 closed .. 1 open"),
+    ],
+)
+def test_units_that_make_no_sense_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    folder = in_units(write_lerobot(tmp_path / "l", layout="joints"), text)
+    with pytest.raises(DatasetError, match=said):
+        open_source(folder).read("episode 0")
 
 
 def test_lerobot_of_another_version_is_refused_with_both(tmp_path: Path) -> None:

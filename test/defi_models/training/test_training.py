@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from footage import shades, write_video
+from footage import shades, write_lerobot, write_video
 from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import WORDS, KilledError, tiny_base_config, tiny_checkpoint, tiny_config, tiny_episodes
@@ -20,7 +20,7 @@ from tiny import WORDS, KilledError, tiny_base_config, tiny_checkpoint, tiny_con
 from defi_models.checkpoint import read_checkpoint
 from defi_models.cli import main
 from defi_models.config import AutoencoderConfig, DefiConfig
-from defi_models.contract import ConfigError
+from defi_models.contract import ConfigError, Observation, Proprioception
 from defi_models.datasets.episodes import DatasetError, episode_files, load_episode, save_episode
 from defi_models.datasets.frames import Encoded
 from defi_models.datasets.mixture import mixed
@@ -476,6 +476,23 @@ def test_numbers_of_a_preset_are_changed_by_name() -> None:
 def test_a_change_that_makes_no_sense_is_refused_by_name(change: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         with_changes(TINY, [change])
+
+
+def test_a_policy_of_joints_alone_learns_from_lerobot_and_reads_joints(tmp_path: Path) -> None:
+    data = write_lerobot(tmp_path / "data", lengths=(30, 34), rate_hz=10, layout="joints")
+    (data / "meta" / "units.json").write_text('{"joints": "degrees"}')
+    in_joints = with_changes(TINY, ["action_encoding=joint_positions", "action_width=8", "proprioception_width=8"])
+    frames = open_frames(data, CAMERAS, 32, renamed={"front": "static", "hand": "wrist"})
+    for stage in STAGES:
+        STAGE_FUNCTIONS[stage](Run(in_joints, frames, tmp_path / "run", 0, "so101", lambda _: None))
+    policy = load_policy(str(tmp_path / "run" / "checkpoint"))
+    assert (policy.spec.space, policy.spec.joints) == ("joint_positions", 7)
+    imagination = policy.imagine(Observation(1, dict.fromkeys(CAMERAS, np.zeros((32, 32, 3), np.uint8)), "x"))
+    pose = np.array([0, 0, 0, 1.0, 0, 0, 0])
+    here, there = (policy.act(imagination, Proprioception(1, np.full(7, at), pose, 0.5)) for at in (0.0, 0.5))
+    assert here.targets.shape[1] == 7 and not np.array_equal(here.targets, there.targets)
+    far = policy.act(imagination, Proprioception(1, np.zeros(7), np.array([9.0, 0, 0, 1.0, 0, 0, 0]), 0.5))
+    np.testing.assert_array_equal(here.targets, far.targets)
 
 
 def test_a_policy_in_joints_learns_where_the_joints_came_to_be(tmp_path: Path) -> None:

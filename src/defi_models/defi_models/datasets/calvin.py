@@ -43,6 +43,7 @@ class CalvinSource:
     """One split of CALVIN, such as `task_ABC_D/training`."""
 
     kind = "CALVIN"
+    why_no_actions = ""
 
     def __init__(self, folder: Path, renamed: Mapping[str, str]) -> None:
         self.folder = folder

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -66,11 +66,12 @@ class Episode(Clip):
 
     Attributes:
         success: Whether it did what was asked.
-        joint_positions: Measured, (T, joints) [rad].
-        ee_pose: Measured pose of the tool centre point, (T, 7).
+        joint_positions: Measured, (T, joints) [rad]; (T, 0) where they are not known.
+        ee_pose: Measured pose of the tool centre point, (T, 7); not a number where only joints are known.
         gripper: Measured opening, (T,).
-        target_pose: Pose the arm was to have at each sample's time, (T, 7).
+        target_pose: Pose the arm was to have at each sample's time, (T, 7); not a number like `ee_pose`.
         target_gripper: Opening it was to have, (T,).
+        target_joints: Joints the arm was to have, (T, joints) [rad]; (T, 0) where that is not known.
     """
 
     success: bool
@@ -79,22 +80,28 @@ class Episode(Clip):
     gripper: FloatArray
     target_pose: FloatArray
     target_gripper: FloatArray
+    target_joints: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.target_joints.size:
+            object.__setattr__(self, "target_joints", np.zeros((len(self), 0)))
+        in_joints = self.joint_positions.shape[1:] == self.target_joints.shape[1:] != (0,)
         widths = {"ee_pose": (7,), "gripper": (), "target_pose": (7,), "target_gripper": ()}
         for name in _ARRAYS:
             values = getattr(self, name)
             expected = (len(self), *widths.get(name, values.shape[1:]))
             if values.shape != expected:
                 raise DatasetError(f"episode: got {name} of shape {values.shape}, expected {expected}")
-            if not np.isfinite(values).all():
+            unknown = in_joints and name in ("ee_pose", "target_pose") and np.isnan(values).all()
+            if not unknown and not np.isfinite(values).all():
                 row = int(np.argwhere(~np.isfinite(values))[0][0])
                 raise DatasetError(f"episode: got {name} that is not finite in sample {row}, expected numbers")
 
 
 _LABELS = ("task", "instructions", "success", "step_ns")
-_ARRAYS = ("joint_positions", "ee_pose", "gripper", "target_pose", "target_gripper")
+ADDED = "target_joints"  # absent in older files
+_ARRAYS = ("joint_positions", "ee_pose", "gripper", "target_pose", "target_gripper", "target_joints")
 
 
 def episode_files(folder: Path) -> list[Path]:
@@ -144,7 +151,7 @@ def load_episode(path: Path) -> Episode:
                 success=bool(data["success"]),
                 step_ns=int(data["step_ns"]),
                 images=images,
-                **{name: data[name] for name in _ARRAYS},
+                **{name: data[name] for name in _ARRAYS if name != ADDED or name in data.files},
             )
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, cv2.error, DatasetError) as error:
         raise DatasetError(f"{path}: cannot be read as an episode ({error}); delete it or make it again") from error
@@ -179,6 +186,7 @@ class EpisodeSource:
     """A folder of this project's own episodes, simulated or recorded."""
 
     kind = "episodes of this project"
+    why_no_actions = ""
 
     def __init__(self, folder: Path, renamed: Mapping[str, str]) -> None:
         self.folder = folder

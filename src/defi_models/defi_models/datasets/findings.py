@@ -55,7 +55,8 @@ def findings(folder: Path, clips: int, renamed: Mapping[str, str]) -> Iterator[s
         yield f"samples    {samples}, {seconds / 60:.1f} min, {seconds / read:.1f} s a clip"
         yield "rate       " + ", ".join(f"{NS_PER_S / step:g} Hz ({count} clips)" for step, count in steps.items())
         yield "cameras    " + ", ".join(f"{camera} ({count} clips)" for camera, count in cameras.items())
-        yield f"actions    {acted} of {read} clips: " + ("--data or --video" if acted == read else "--video only")
+        why = f"; {source.why_no_actions}" if source.why_no_actions else ""
+        yield f"actions    {acted} of {read} clips: " + ("--data or --video" if acted == read else f"--video only{why}")
         yield f"sentences  {len(sentences)} different; {unsaid} clips have none"
         more = f" and {len(tasks) - SHOWN} more" if len(tasks) > SHOWN else ""
         yield "tasks      " + ", ".join(f"{task} {count}" for task, count in tasks.most_common(SHOWN)) + more

@@ -18,7 +18,7 @@ from defi_models.transforms import ProprioceptionTransform, raw_actions
 
 UNSAID = "something happens"  # the instruction of a clip that has none
 VIDEO_SUFFIX = "_video"
-SERIES = ("ee_pose", "gripper", "target_pose", "target_gripper", "joint_positions")
+SERIES = ("ee_pose", "gripper", "target_pose", "target_gripper", "joint_positions", "target_joints")
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Frames:
         target_pose: Commanded poses, (N, 7).
         target_gripper: Commanded openings, (N,).
         joint_positions: Measured joints, (N, joints) [rad]; none where they are not known.
+        target_joints: Commanded joints, the same.
         tasks: Task of each clip.
         instructions: Sentences of each clip; may be none.
         step_ns: Time between samples [ns].
@@ -85,6 +86,7 @@ class Frames:
     target_pose: npt.NDArray[np.float64]
     target_gripper: npt.NDArray[np.float64]
     joint_positions: npt.NDArray[np.float64]
+    target_joints: npt.NDArray[np.float64]
     tasks: tuple[str, ...]
     instructions: tuple[tuple[str, ...], ...]
     step_ns: int
@@ -151,30 +153,56 @@ class Frames:
     def action(self, sample: int, steps: int, encoding: ActionEncoding = "relative_pose") -> npt.NDArray[np.float64]:
         """Unnormalised actions (steps, width) from one sample on; see `raw_actions`.
 
-        Joint targets are where the joints came to be at those times: the data tell where the tool was to be, not the
-        joints.
+        Where the data tell where the tool was to be, and not the joints, joint targets are where these came to be.
 
         Raises:
-            DatasetError: actions are to be joint positions, and these data have none.
+            DatasetError: these data have no such actions.
         """
         rows = self.clip(np.array([sample]), np.arange(steps))[0]
         if encoding == "joint_positions":
-            if not self.joint_positions.shape[1] or np.isnan(self.joint_positions[rows]).any():
-                raise DatasetError(
-                    f"{self.folder}: got data without joint positions, expected them for this model; delete the folder if "
-                    "an earlier version packed it, and it is made anew"
-                )
-            return raw_actions(encoding, self.joint_positions[rows], self.target_gripper[rows], self.ee_pose[sample])
-        return raw_actions(encoding, self.target_pose[rows], self.target_gripper[rows], self.ee_pose[sample])
+            targets = self.target_joints[rows] if _known(self.target_joints, rows) else self._joints(rows)
+        else:
+            self._check_poses(rows)
+            targets = self.target_pose[rows]
+        return raw_actions(encoding, targets, self.target_gripper[rows], self.ee_pose[sample])
 
-    def proprioception(self, sample: int) -> npt.NDArray[np.float64]:
-        """Unnormalised proprioception (10,) of one sample."""
-        return ProprioceptionTransform.raw(self.ee_pose[sample], float(self.gripper[sample]))
+    def proprioception(self, sample: int, *, in_joints: bool = False) -> npt.NDArray[np.float64]:
+        """Unnormalised proprioception of one sample; see `ProprioceptionTransform`.
+
+        Raises:
+            DatasetError: these data have no such state.
+        """
+        rows = np.array([sample])
+        if not in_joints:
+            self._check_poses(rows)
+        joints = self._joints(rows)[0] if in_joints else self.joint_positions[sample]
+        return ProprioceptionTransform.raw(in_joints, self.ee_pose[sample], joints, float(self.gripper[sample]))
+
+    def _joints(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        if not _known(self.joint_positions, rows):
+            raise DatasetError(
+                f"{self.folder}: got data without joint positions, expected them for this model; delete the folder if "
+                "an earlier version packed it, and it is made anew"
+            )
+        return self.joint_positions[rows]
+
+    def _check_poses(self, rows: npt.NDArray[np.int64]) -> None:
+        if not (_known(self.target_pose, rows) and _known(self.ee_pose, rows)):
+            width = self.joint_positions.shape[1] + 1
+            raise DatasetError(
+                f"{self.folder}: got data in joints alone, expected the tool's pose for this model; train one in joints: "
+                f"--set action_encoding=joint_positions action_width={width} proprioception_width={width}"
+            )
 
     def choose_instruction(self, sample: int, rng: np.random.Generator) -> str:
         """One of the sentences that fit a sample's clip."""
         sentences = self.instructions[self.episode[sample]]
         return sentences[int(rng.integers(len(sentences)))] if sentences else UNSAID
+
+
+def _known(values: npt.NDArray[np.float64], rows: npt.NDArray[np.int64]) -> bool:
+    """Whether these rows of values (N, width) are there."""
+    return values.shape[1] > 0 and not np.isnan(values[rows]).any()
 
 
 def frames_of(meta: dict[str, Any], folder: Path, pixels: Rows | npt.NDArray[np.uint8], series: dict) -> Frames:
@@ -194,6 +222,7 @@ def frames_of(meta: dict[str, Any], folder: Path, pixels: Rows | npt.NDArray[np.
         "target_pose": (count, 7),
         "target_gripper": (count,),
         "joint_positions": (count, 0),
+        "target_joints": (count, 0),
     }
     return Frames(
         folder=folder,

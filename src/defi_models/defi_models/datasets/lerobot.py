@@ -6,8 +6,14 @@
 <folder>/data/chunk-000/file-000.parquet       one row a sample
 <folder>/videos/<feature>/chunk-000/file-000.mp4
 
-An episode has actions when `observation.state` and `action` name an end-effector pose and a gripper: x y z, then
-qx qy qz qw, or rx ry rz (a rotation vector), or roll pitch yaw, then gripper (0 closed .. 1 open); else it is action-free.
+An episode has actions when `observation.state` and `action` name the same of these; else it is action-free:
+
+- an end-effector pose and a gripper: x y z, then qx qy qz qw, or rx ry rz (a rotation vector), or roll pitch yaw, then
+  gripper (0 closed .. 1 open);
+- joints and a gripper, as in `shoulder_pan.pos` .. `gripper.pos`, in the order of the robot file. LeRobot does not write
+  down their units; a file of one's own beside `info.json` does:
+
+<folder>/meta/units.json                       {"joints": "degrees", "gripper": [0, 100]}   # or "radians"; closed, open
 """
 
 from __future__ import annotations
@@ -38,6 +44,9 @@ ROTATIONS = {
     ("roll", "pitch", "yaw"): lambda angles: Rotation.from_euler("xyz", angles),
 }
 GRIPPER_SLACK = 0.02  # an opening measured may be a little out of 0..1
+UNITS = {"radians": 1.0, "degrees": np.pi / 180.0}
+UNITS_FILE = "meta/units.json"
+MOST_RAD = 13.0  # two turns: joints beyond that are in degrees
 
 
 def is_lerobot(folder: Path) -> bool:
@@ -66,6 +75,7 @@ class LerobotSource:
         self._episodes = [row for file in files for row in _table(file).to_pylist()]
         self._tasks = _tasks(folder / "meta" / "tasks.parquet")
         self._step_ns = round(NS_PER_S / self._info["fps"])
+        self._units = _units(folder / UNITS_FILE)
         self._cameras: dict[str, str] = {}
         for key, feature in self._info["features"].items():
             if feature["dtype"] in {"video", "image"}:
@@ -93,21 +103,35 @@ class LerobotSource:
         images = {name: self._images(key, about, table, rows) for key, name in self._cameras.items()}
         numbers = sorted(set(table["task_index"].to_pylist()))
         instructions = tuple(self._tasks[number] for number in numbers)
+        said: dict[str, Any] = {"task": instructions[0] if instructions else "", "instructions": instructions}
+        said |= {"step_ns": step_ns, "images": images}
         state, action = self._poses(STATE, table, rows), self._poses(ACTION, table, rows)
-        task = instructions[0] if instructions else ""
-        if state is None or action is None:
-            return Clip(task=task, instructions=instructions, step_ns=step_ns, images=images)
-        return Episode(
-            task=task,
-            instructions=instructions,
-            step_ns=step_ns,
-            images=images,
-            success=True,
-            joint_positions=np.zeros((len(rows), 0)),
-            ee_pose=state[0],
-            gripper=state[1],
-            target_pose=action[0],
-            target_gripper=action[1],
+        if state is not None and action is not None:
+            (pose, opening), (target, wanted) = state, action
+            arm = {"joint_positions": np.zeros((len(rows), 0)), "ee_pose": pose, "target_pose": target}
+        elif self.joints and self._units is not None:
+            joints, opening = self._joints(STATE, table, rows)
+            target, wanted = self._joints(ACTION, table, rows)
+            unknown = np.full((len(rows), 7), np.nan)
+            arm = {"joint_positions": joints, "target_joints": target, "ee_pose": unknown, "target_pose": unknown}
+        else:
+            return Clip(**said)
+        return Episode(**said, success=True, gripper=opening, target_gripper=wanted, **arm)
+
+    @property
+    def joints(self) -> list[str]:
+        """The names of joints that both state and action tell, in order; none where these are something else."""
+        found = [joint_layout(self._info["features"].get(key, {}).get("names")) for key in (STATE, ACTION)]
+        return found[0] if found[0] == found[1] else []
+
+    @property
+    def why_no_actions(self) -> str:
+        """Why its clips have no actions, and what gives them some; "" where nothing does."""
+        if not self.joints or self._units is not None:
+            return ""
+        return (
+            f"it has joints {self.joints} in units that LeRobot does not write down; say so in {self.folder / UNITS_FILE}, "
+            'as in {"joints": "degrees", "gripper": [0, 100]}'
         )
 
     def _rows(self, about: Mapping[str, Any]) -> pa.Table:
@@ -127,6 +151,22 @@ class LerobotSource:
         path = self.folder / self._info["video_path"].format(video_key=key, **where)
         return stretch(path, float(about[f"videos/{key}/from_timestamp"]), self._info["fps"], rows)
 
+    def _joints(
+        self, key: str, table: pa.Table, rows: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Joints (T, joints) [rad] and openings (T,) of a feature."""
+        assert self._units is not None
+        factor, (closed, opened) = self._units
+        values = np.array(table[key].to_pylist(), dtype=float)[rows]
+        gripper = next(n for n, name in enumerate(_names(self._info["features"][key]["names"])) if "gripper" in name)
+        joints = np.delete(values, gripper, axis=1) * factor
+        if np.abs(joints).max(initial=0.0) > MOST_RAD:
+            raise ValueError(
+                f"{key}: got a joint at {np.abs(joints).max():.1f} rad, expected at most {MOST_RAD:g} rad; correct the "
+                f"unit in {UNITS_FILE}"
+            )
+        return joints, _opening(key, (values[:, gripper] - closed) / (opened - closed))
+
     def _poses(
         self, key: str, table: pa.Table, rows: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
@@ -136,13 +176,8 @@ class LerobotSource:
             return None
         values = np.array(table[key].to_pylist(), dtype=float)[rows]
         position, rotation, turn, gripper = layout
-        opening = values[:, gripper]
-        if opening.min() < -GRIPPER_SLACK or opening.max() > 1 + GRIPPER_SLACK:
-            raise ValueError(
-                f"{key}: got gripper values {opening.min():.3g} .. {opening.max():.3g}, expected 0 closed .. 1 open"
-            )
         quaternions = turn(values[:, rotation]).as_quat()
-        return np.concatenate([values[:, position], quaternions], axis=1), opening.clip(0, 1)
+        return np.concatenate([values[:, position], quaternions], axis=1), _opening(key, values[:, gripper])
 
 
 def pose_layout(names: Any) -> tuple[list[int], list[int], Any, int] | None:
@@ -154,16 +189,55 @@ def pose_layout(names: Any) -> tuple[list[int], list[int], Any, int] | None:
     Returns:
         None where they are not those of an end-effector pose and a gripper.
     """
-    if isinstance(names, dict):
-        names = next(iter(names.values()), None)
-    if not isinstance(names, list):
-        return None
-    short = [str(name).lower().rpartition(".")[2].removeprefix("ee_").removeprefix("tcp_") for name in names]
+    short = [name.rpartition(".")[2].removeprefix("ee_").removeprefix("tcp_") for name in _names(names)]
     gripper = [n for n, name in enumerate(short) if "gripper" in name]
     for axes, turn in ROTATIONS.items():
         if len(gripper) == 1 and all(name in short for name in ("x", "y", "z", *axes)):
             return [short.index(a) for a in "xyz"], [short.index(a) for a in axes], turn, gripper[0]
     return None
+
+
+def joint_layout(names: Any) -> list[str]:
+    """The names of the joints of a feature that tells joints and one gripper; none where it tells something else."""
+    known = _names(names)
+    joints = [name.removesuffix(".pos") for name in known if "gripper" not in name]
+    all_joints = all(name.endswith(".pos") or "joint" in name for name in known if "gripper" not in name)
+    return joints if joints and all_joints and len(joints) == len(known) - 1 else []
+
+
+def _names(names: Any) -> list[str]:
+    """Of a feature: a list, or a dictionary with one list."""
+    if isinstance(names, dict):
+        names = next(iter(names.values()), None)
+    return [str(name).lower() for name in names] if isinstance(names, list) else []
+
+
+def _opening(key: str, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Openings (T,) in 0..1."""
+    if values.min() < -GRIPPER_SLACK or values.max() > 1 + GRIPPER_SLACK:
+        raise ValueError(
+            f"{key}: got gripper values {values.min():.3g} .. {values.max():.3g}, expected 0 closed .. 1 open"
+        )
+    return values.clip(0, 1)
+
+
+def _units(path: Path) -> tuple[float, tuple[float, float]] | None:
+    """What a joint's number is multiplied with to be in rad, and a closed and an open gripper's; None: nobody says.
+
+    Raises:
+        DatasetError: the file says something else.
+    """
+    if not path.is_file():
+        return None
+    said = _json(path)
+    unit, gripper = said.get("joints"), said.get("gripper", [0.0, 1.0])
+    numbers = isinstance(gripper, list) and len(gripper) == 2 and all(isinstance(at, int | float) for at in gripper)
+    if unit not in UNITS or not numbers or gripper[0] == gripper[1] or set(said) - {"joints", "gripper"}:
+        raise DatasetError(
+            f"{path}: got {said}, expected joints in one of {list(UNITS)}, and gripper [closed, open] where that is not "
+            "[0, 1]; joints in -100..100 of their range say nothing without the arm's calibration: convert them before"
+        )
+    return UNITS[unit], (float(gripper[0]), float(gripper[1]))
 
 
 def stretch(path: Path, start_s: float, rate_hz: float, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:

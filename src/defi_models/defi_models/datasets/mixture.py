@@ -38,9 +38,10 @@ def mixed(parts: Sequence[tuple[Frames, float | None]]) -> Frames:
         Share(one.folder, int(start), int(stop), weight)
         for one, start, stop, weight in zip(frames, starts[:-1], starts[1:], _weights(parts), strict=True)
     ]
-    joints = max(one.joint_positions.shape[1] for one in frames)
     views = [one.views_of(np.arange(len(one))) for one in frames]
-    frames = [replace(one, joint_positions=_widened(one.joint_positions, joints)) for one in frames]
+    for name in ("joint_positions", "target_joints"):
+        width = max(getattr(one, name).shape[1] for one in frames)
+        frames = [replace(one, **{name: _widened(getattr(one, name), width)}) for one in frames]
     return replace(
         frames[0],
         pixels=Blocks([one.pixels for one in frames]),

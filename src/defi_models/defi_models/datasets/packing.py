@@ -177,8 +177,11 @@ def _cameras(clip: Clip, name: str, source: Source, wanted: _Wanted, before: tup
             f"{list(needed)}; `--camera WANTED=ITS_NAME` says which is which"
         )
     if not wanted.video and not isinstance(clip, Episode):
+        why = (
+            source.why_no_actions
+            or "give the folder with --video: the autoencoder, GFDM and GIDM stages need no actions"
+        )
         raise DatasetError(
-            f"{source.folder}, {name}: got a clip without actions from {source.kind}, expected a demonstration; "
-            "give the folder with --video: the autoencoder, GFDM and GIDM stages need no actions"
+            f"{source.folder}, {name}: got a clip without actions from {source.kind}, expected a demonstration; {why}"
         )
     return needed

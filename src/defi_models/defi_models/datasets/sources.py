@@ -23,6 +23,11 @@ class Source(Protocol):
         """Where it lies."""
         ...
 
+    @property
+    def why_no_actions(self) -> str:
+        """Why its clips have no actions, and what gives them some; "" where nothing does."""
+        ...
+
     def names(self) -> list[str]:
         """Of its clips, in an order that stays."""
         ...

@@ -42,6 +42,7 @@ class VideoSource:
     """A folder of videos, searched with its subfolders."""
 
     kind = "videos"
+    why_no_actions = ""
 
     def __init__(self, folder: Path, renamed: Mapping[str, str]) -> None:
         self.folder = folder
@@ -68,6 +69,7 @@ class SequenceSource:
     """A folder of folders of images; each is one clip, its images in the order of their names, 10 a second."""
 
     kind = "image sequences"
+    why_no_actions = ""
 
     def __init__(self, folder: Path, renamed: Mapping[str, str]) -> None:
         self.folder = folder

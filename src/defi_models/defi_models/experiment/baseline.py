@@ -17,7 +17,7 @@ from defi_models.experiment.entangled import Entangled, entangled_like, of_sampl
 from defi_models.inference.defi_policy import DefiPolicy
 from defi_models.inference.engine import Float32Array, Words
 from defi_models.models.defi import ForwardHalf, InverseHalf, count_parameters
-from defi_models.training.policy_stage import VALIDATED, Windows, windows_of
+from defi_models.training.policy_stage import VALIDATED, Windows, held_out, windows_of
 from defi_models.training.run import Run
 from defi_models.training.samples import choose_words, latents_of
 from defi_models.training.step import Step
@@ -113,9 +113,7 @@ def validate(network: Entangled, batches: Batches) -> dict[str, float]:
                 clips, seen = batches.clips(windows.samples[some])
                 words = network.text(windows.tokens[some])[:2]
                 found.append(network(clips[:, :, 0], seen, *words, windows.proprioception[some])[1])
-    error = (torch.cat(found) - windows.actions[rows]).abs().mean((0, 1)).numpy()
-    error = error * np.array(windows.statistics.action_scale)
-    return {"held_out_translation_mm": float(error[:3].mean() * 1e3), "held_out_rotation_rad": float(error[3:6].mean())}
+    return held_out(torch.cat(found), windows, rows, network.config.action_encoding)
 
 
 class EntangledEngine:

@@ -46,7 +46,7 @@ class DefiPolicy:
         self._config = checkpoint.config
         self._images = ImageTransform(checkpoint.config.gfdm.image_size)
         self._actions = ActionTransform(checkpoint.statistics, checkpoint.config.action_encoding)
-        self._proprioception = ProprioceptionTransform(checkpoint.statistics)
+        self._proprioception = ProprioceptionTransform(checkpoint.statistics, checkpoint.config.state_in_joints)
         self._forward, self._inverse = forward, inverse
         self._tokenizer = checkpoint.tokenizer()
         # Words are encoded once an instruction.
@@ -130,7 +130,7 @@ class DefiPolicy:
 
     def _state(self, proprioception: Proprioception) -> Float32Array:
         """Normalised arm state, (1, proprioception_width); no number of it where the model does without."""
-        state = self._proprioception.encode(proprioception.ee_pose, proprioception.gripper)
+        state = self._proprioception.encode(proprioception.ee_pose, proprioception.positions, proprioception.gripper)
         return state[None, : self._config.proprioception_width]
 
     def _promise(

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from defi_models.checkpoint import FORWARD, INVERSE, VIDEO, write_checkpoint
+from defi_models.config import ActionEncoding
 from defi_models.contract import ConfigError
 from defi_models.models.defi import ForwardHalf, InverseHalf, InverseInputs
 from defi_models.training import parallel
@@ -79,7 +80,7 @@ def windows_of(run: Run) -> Windows:
             f"model: got action_width {config.action_width}, expected {actions.shape[2]} for {config.action_encoding} of "
             f"the arm in {run.frames.folder}"
         )
-    state = np.stack([run.frames.proprioception(int(s)) for s in samples])
+    state = np.stack([run.frames.proprioception(int(s), in_joints=config.state_in_joints) for s in samples])
     statistics = Statistics.of(actions, state)
     state = (state - np.array(statistics.proprioception_mean)) / np.array(statistics.proprioception_std)
     return Windows(
@@ -123,7 +124,8 @@ def train_policy(run: Run) -> None:
     if live:
         forward = parallel.gathered(forward, lambda: ForwardHalf(run.config, video=True))
         features = _features(run, forward, windows, live)
-    figures |= _validate(inverse, inputs, windows, validation[:: max(1, len(validation) // VALIDATED)])
+    rows = validation[:: max(1, len(validation) // VALIDATED)]
+    figures |= held_out(_acted(inverse, inputs, windows, rows), windows, rows, run.config.action_encoding)
     run.progress(f"held-out episodes: {figures}")
     if live:
         run.save(TRAINED_FORWARD, forward, {})
@@ -152,16 +154,23 @@ def _features(run: Run, forward: ForwardHalf, windows: Windows, live: bool) -> C
     return features
 
 
-def _validate(
+def held_out(found: Tensor, windows: Windows, rows: np.ndarray, encoding: ActionEncoding) -> dict[str, float]:
+    """Mean absolute errors of normalised actions `found`, (len(rows), steps, action width), by kind of number."""
+    error = (found - windows.actions[rows]).abs().mean((0, 1)).numpy() * np.array(windows.statistics.action_scale)
+    if encoding == "joint_positions":
+        return {"held_out_joints_rad": float(error[:-1].mean())}
+    return {"held_out_translation_mm": float(error[:3].mean() * 1e3), "held_out_rotation_rad": float(error[3:6].mean())}
+
+
+def _acted(
     inverse: InverseHalf, inputs: Callable[[np.ndarray], InverseInputs], windows: Windows, rows: np.ndarray
-) -> dict[str, float]:
+) -> Tensor:
+    """What the policy makes of some windows, normalised, (len(rows), steps, action width)."""
     shape = (len(rows), *windows.actions.shape[1:])
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(parallel.device())
     parts = zip(np.array_split(rows, 8), noise.tensor_split(8), strict=True)
     with torch.inference_mode():
-        found = torch.cat([inverse(inputs(some), draw) for some, draw in parts if len(some)]).cpu()
-    error = (found - windows.actions[rows]).abs().mean((0, 1)).numpy() * np.array(windows.statistics.action_scale)
-    return {"held_out_translation_mm": float(error[:3].mean() * 1e3), "held_out_rotation_rad": float(error[3:6].mean())}
+        return torch.cat([inverse(inputs(some), draw) for some, draw in parts if len(some)]).cpu()
 
 
 def _assemble(run: Run, statistics: Statistics, forward: str) -> None:

@@ -165,7 +165,7 @@ class Run:
         except RuntimeError as error:
             raise TrainingError(
                 f"--start {self.start.folder}: got a model of preset {self.start.checkpoint.name!r} that does not fit "
-                f"preset {self.preset.name!r} ({str(error).splitlines()[0]}); give the preset it was made with"
+                f"preset {self.preset.name!r} ({str(error).splitlines()[0]}); give the preset and --set it was made with"
             ) from error
         return True
 
