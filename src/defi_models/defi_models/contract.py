@@ -19,7 +19,7 @@ images are uint8 RGB, shape (height, width, 3).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal, Protocol, runtime_checkable
 
@@ -279,6 +279,19 @@ class Workspace:
         for name in TIP_LIMITS:
             if getattr(self, name) <= 0:
                 raise ContractError(f"workspace.{name}: got {getattr(self, name)}, expected a positive number")
+
+    def outside_m(self, point: FloatArray) -> FloatArray:
+        """How far outside each wall points (..., 3) are, lower, upper and planes, shape (..., 6 + planes) [m]."""
+        behind = self.planes[:, 3] - point @ self.planes[:, :3].T
+        return np.concatenate([self.lower - point, point - self.upper, behind], axis=-1)
+
+    def moved_out(self, walls_m: FloatArray) -> Workspace:
+        """The same with each wall moved outwards, shape (6 + planes,) [m]."""
+        if not walls_m.any():
+            return self
+        planes = self.planes.copy()
+        planes[:, 3] -= walls_m[6:]
+        return replace(self, lower=self.lower - walls_m[:3], upper=self.upper + walls_m[3:6], planes=planes)
 
     def nearest(self, point: FloatArray) -> FloatArray:
         """The point itself where it is inside, else one at the wall near it, shape (3,) [m]."""

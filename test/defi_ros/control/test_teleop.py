@@ -24,7 +24,7 @@ def test_who_holds_the_deadman_still_moves_no_joint(target, spec):
     assert target.follow(held(0, 0, 0, 0, 0, 0), 0) is None
     joints = start
     for _ in range(200):
-        joints, why = target.step(joints)
+        joints, why = target.step(joints, spec.workspace)
         assert why == ""
     np.testing.assert_allclose(joints, start, atol=1e-6)
 
@@ -35,7 +35,7 @@ def test_the_elbow_goes_to_its_posture_while_the_person_moves_the_tool(target, s
     target.start(joints)
     for tick in range(400):  # to and fro
         target.follow(held(0.3 if tick % 200 < 100 else -0.3, 0, 0, 0, 0, 0), tick * PERIOD_NS)
-        joints, _ = target.step(joints)
+        joints, _ = target.step(joints, spec.workspace)
     assert np.linalg.norm(joints - spec.home) < 0.7 * away
 
 
@@ -44,10 +44,10 @@ def test_a_twist_moves_the_tip_as_asked_in_the_axes_of_the_base(target, spec, ki
     target.start(joints)
     target.follow(held(0.1, -0.2, 0.05, 0, 0, 0), 0)
     for _ in range(40):  # until it is up to speed
-        joints, _ = target.step(joints)
+        joints, _ = target.step(joints, spec.workspace)
     began = kinematics.tip(joints)
     for _ in range(100):  # half a second
-        joints, _ = target.step(joints)
+        joints, _ = target.step(joints, spec.workspace)
     np.testing.assert_allclose(kinematics.tip(joints) - began, [0.05, -0.1, 0.025], atol=1e-4)
 
 
@@ -56,7 +56,7 @@ def test_a_wish_that_jumps_accelerates_the_target_within_the_limits_of_the_tip_a
     target.start(joints)
     for tick in range(120):
         target.follow(held(0.3 if tick < 60 else 0.0, 0, 0, 0, 0, 0), tick * PERIOD_NS)
-        joints, why = target.step(joints)
+        joints, why = target.step(joints, spec.workspace)
         assert why == ""
         places.append(target._pose[0])
     velocity = np.diff(places) / 0.005
@@ -72,11 +72,11 @@ def test_a_target_that_a_wall_stopped_turns_back_at_once(target, spec):
     target.start(joints)
     for tick in range(600):  # down to the table
         target.follow(held(0, 0, -0.4, 0, 0, 0), tick * PERIOD_NS)
-        joints, _ = target.step(joints)
+        joints, _ = target.step(joints, spec.workspace)
     assert target._pose[2] == pytest.approx(spec.workspace.lower[2], abs=1e-6)
     for tick in range(600, 608):
         target.follow(held(0, 0, 0.4, 0, 0, 0), tick * PERIOD_NS)
-        joints, _ = target.step(joints)
+        joints, _ = target.step(joints, spec.workspace)
     assert target._pose[2] > spec.workspace.lower[2] + 2e-3
 
 

@@ -7,12 +7,11 @@ import numpy.typing as npt
 
 from defi_models.contract import NS_PER_S, ActionChunk, FloatArray, RobotSpec
 from defi_ros.control.authority import Authority, Mode
-from defi_ros.control.command import ArmCommand
+from defi_ros.control.command import Alone, ArmCommand
 from defi_ros.control.gripper import GripperSwitch
 from defi_ros.control.kinematics import Kinematics
 from defi_ros.control.measured import MeasuredJoints
 from defi_ros.control.monitor import LimitMonitor
-from defi_ros.control.motion import JointState
 from defi_ros.control.policy import PolicyTarget
 from defi_ros.control.safety import SafeCommand, SafetyFilter, Verdict
 from defi_ros.control.teleop import TeleopInput, TeleopTarget
@@ -68,6 +67,12 @@ class ArmCore:
         """Chunks and joint states refused for their age or order; what was seen before a handover is not counted."""
         return self._policy.refused_late + self._joints.refused_late
 
+    def forget(self) -> None:
+        """What was commanded and seen counts no more: others may have moved the arm since."""
+        self._command, self._tick_ns = None, None
+        self._joints.forget()
+        self._begin_anew()
+
     def on_state(
         self, stamp_ns: int, positions: npt.ArrayLike, now_ns: int, gripper: float | None = None
     ) -> str | None:
@@ -90,7 +95,7 @@ class ArmCore:
     def on_chunk(self, chunk: ActionChunk, now_ns: int) -> str | None:
         """Puts a policy's chunk into execution. Returns None, or the reason it was refused."""
         unwanted = self.authority.try_observation(chunk.start_ns)
-        if unwanted is None and self._command is None:
+        if unwanted is None and self._is_idle(now_ns):
             unwanted = self._why_idle(now_ns)
         leads = self.authority.mode == Mode.POLICY
         refused = self._policy.accept(chunk, now_ns, self._filter.state, unwanted, leads=leads)
@@ -133,7 +138,7 @@ class ArmCore:
                 f"teleop: got a command of {command.source} that is {age_s:.2f} s old, limit "
                 f"{self._control.teleop_timeout_s:g} s; do the clocks agree?"
             )
-        if self._command is None:
+        if self._is_idle(now_ns):
             self.authority.spend(command.source, "nothing was commanded")
             return f"TELEOP refused: {self._why_idle(now_ns)}"
         return None
@@ -170,17 +175,17 @@ class ArmCore:
 
     def request(self, mode: Mode, source: str, now_ns: int, *, reset: bool = False) -> str | None:
         """Hands the arm to `mode` on behalf of `source`. Returns None when granted, else the reason it was refused."""
-        if mode == Mode.POLICY and self._command is None:
+        if mode == Mode.POLICY and self._is_idle(now_ns):
             return f"POLICY refused: {self._why_idle(now_ns)}"
         refused = self.authority.request(mode, source, now_ns, reset=reset)
         if refused is None:
             self._policy.schedule.clear()
             self._gripper.forget()
-            if reset:
+            if reset and mode != Mode.STOPPED:
                 self._where.forgive()
         return refused
 
-    def tick(self, now_ns: int, late_ns: int = 0, missed: int = 0, ran_on: JointState | None = None) -> ArmCommand:
+    def tick(self, now_ns: int, late_ns: int = 0, missed: int = 0, alone: Alone = Alone.HOLDS) -> ArmCommand:
         """The command for now. Called once a period; a burst or a clock set back repeats the last command.
 
         Args:
@@ -188,17 +193,17 @@ class ArmCore:
             late_ns: How long ago this tick was due [ns]. Targets are those due then: commands take effect a period apart,
                 and a target that is looked up late would be followed with a jerk.
             missed: Ticks that were left out right before this one.
-            ran_on: What the arm's own controller did meanwhile, up to one period before this tick; None: it rests, or is
-                on its way to rest.
+            alone: What the arm's own controller does meanwhile.
         """
         if self._joints.positions is None:
             return self._nothing("no joint state yet")
         why, burst = "", self._note_time(now_ns, late_ns, missed)
         if self._command is not None:
-            self._note_pause(now_ns, missed, ran_on)
-            if self._where.is_lost(self._joints):
-                self._note_blindness(now_ns)
-                return self._nothing("the control loop was paused: waiting to see the arm at rest")
+            self._note_pause(now_ns, missed, alone)
+            if (lost := self._where.why_lost(self._joints, now_ns)) is not None:
+                if self._where.is_lost_for_long(self._joints, now_ns):
+                    self.authority.hold(lost, now_ns)
+                return self._nothing(lost)
             if burst:
                 return self._command.again(self._joints.positions)
             why = self._follow_whereabouts(now_ns)
@@ -228,19 +233,21 @@ class ArmCore:
         self._command = self._say(command, wanted_gripper, now_ns)
         return self._command
 
-    def _note_pause(self, now_ns: int, missed: int, ran_on: JointState | None) -> None:
-        """After a pause of the loop in motion the arm goes on from what its controller made of it, if that is known.
+    def _note_pause(self, now_ns: int, missed: int, alone: Alone) -> None:
+        """After a pause of the loop in motion the arm is where its controller has brought it meanwhile.
 
-        Else it rests somewhere, and where is only known once it is seen there.
+        Where that is not known it rests somewhere, or is on its way to rest, and is looked for.
         """
         if not missed or not self._filter.state.v.any():
             return
-        if ran_on is not None:
-            self._filter.resume(ran_on)
+        away_s = missed * self._period_ns / NS_PER_S
+        if alone == Alone.GOES_ON and self._filter.go_on(away_s):
             self._reference = self._filter.state.p
-            self._begin_anew()
-            self.monitor.resume(ran_on.p, ran_on.v, ran_on.a)
-        elif missed * self._period_ns >= PAUSE_S * NS_PER_S:
+            self._teleop.go_on(away_s)
+            self._policy.let_go()
+            state = self._filter.state
+            self.monitor.resume(state.p, state.v, state.a)
+        elif alone != Alone.HOLDS or away_s >= PAUSE_S:
             self._where.lose(now_ns)
             self._filter.reset(self._filter.state.p)
             self._begin_anew()
@@ -267,6 +274,10 @@ class ArmCore:
             self._stop_once(why, now_ns)
         return why
 
+    def _is_idle(self, now_ns: int) -> bool:
+        """Whether nothing is commanded, and not for a moment only."""
+        return self._command is None or self._where.is_lost_for_long(self._joints, now_ns)
+
     def _why_idle(self, now_ns: int) -> str:
         """Why nothing is commanded."""
         return self._where.why_idle(self._joints, now_ns) or "nothing is commanded yet"
@@ -287,17 +298,9 @@ class ArmCore:
         if back_ns > self._control.state_timeout_s * NS_PER_S:
             self.authority.hold(f"the clock was set back by {back_ns / NS_PER_S:.2f} s", now_ns)
             self._policy.schedule.clear()
-        for dated in (self._joints, self._policy, self._where):
+        for dated in (self._joints, self._policy, self._teleop, self._where):
             dated.set_back(back_ns)
         return True
-
-    def _note_blindness(self, now_ns: int) -> str:
-        """Why an arm that is not seen rests; for so long that somebody has to look at it, it is taken from who has it."""
-        silent_s = self._joints.silent_s(now_ns)
-        why = f"no joint state for {silent_s:.2f} s, limit {self._control.state_timeout_s:g} s"
-        if silent_s > BLIND_S:
-            self.authority.hold(why, now_ns)
-        return why
 
     def _target(self, now_ns: int, late_ns: int, moved: str) -> tuple[FloatArray | None, float | None, str]:
         """The joints due now, shape (joints,) [rad], the wanted opening, and why there is no target or a changed one."""
@@ -305,7 +308,10 @@ class ArmCore:
         mode = self.authority.mode
         self._where.note_silence(self._joints, silent=silent_s > self._control.state_timeout_s)
         if self._where.is_blind:
-            return None, None, self._note_blindness(now_ns)
+            why = f"no joint state for {silent_s:.2f} s, limit {self._control.state_timeout_s:g} s"
+            if silent_s > BLIND_S:
+                self.authority.hold(why, now_ns)
+            return None, None, why
         if mode == Mode.STOPPED:
             self._gripper.forget()  # its driver has been told to stop
             return None, None, f"STOPPED: {self.authority.reason}"
@@ -320,7 +326,7 @@ class ArmCore:
             if self._teleop_tick != self._ticks - 1:  # the arm rested meanwhile, for want of joint states
                 self._begin_teleop()
             self._teleop_tick = self._ticks
-            target, why = self._teleop.step(self._reference)
+            target, why = self._teleop.step(self._reference, self._filter.box)
             return target, self._teleop.gripper, why
         if mode == Mode.POLICY:
             silent_s = self._policy.silent_s(now_ns, self.authority.since_ns)

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from defi_models.contract import FloatArray
 from defi_ros.control.authority import Mode
 from defi_ros.control.safety import Verdict
+
+
+class Alone(Enum):
+    """What an arm's controller does with an arm in motion while it hears nothing."""
+
+    HOLDS = "it stays at the last set point"
+    GOES_ON = "it goes on as evenly as it was told to move last"
+    STOPS = "it brings the arm to rest, in a way of its own"
 
 
 @dataclass(frozen=True, slots=True)

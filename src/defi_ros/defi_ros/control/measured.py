@@ -15,7 +15,7 @@ LED_RAD_S = 4.0
 # A measured joint this far outside its range is a wrong robot file or a wrong sensor, not a calibration offset.
 SLACK_RAD = 0.02
 # Joints that moved by no more than this stand still: noise, and the last of a controller's lag.
-STILL_RAD = 0.005
+STILL_RAD = 0.01
 
 
 class MeasuredJoints:
@@ -66,6 +66,10 @@ class MeasuredJoints:
     def still_s(self) -> float:
         """How long the joints were seen to stand where they are [s]."""
         return (self.stamp_ns - self._still_since_ns) / NS_PER_S
+
+    def forget(self) -> None:
+        """Where the arm was counts no more."""
+        self.positions = None
 
     def silent_s(self, now_ns: int) -> float:
         """How long ago the newest came [s]."""

@@ -32,7 +32,7 @@ class LimitMonitor:
         self._workspace = spec.workspace
         self._recent: deque[FloatArray] = deque(maxlen=4)
         self._tip: FloatArray | None = None
-        self._began_outside_m = 0.0
+        self._began_outside_m = np.zeros(6 + len(spec.workspace.planes))  # of each wall
         self.violations = 0
         self.last = ""
 
@@ -90,15 +90,14 @@ class LimitMonitor:
     def _tip_fault(self, tip: FloatArray) -> str:
         box = self._workspace
         beyond_m = np.concatenate([box.lower - tip, tip - box.upper, box.planes[:, 3] - box.planes[:, :3] @ tip])
-        outside_m = float(beyond_m.max())
-        if self._tip is None or outside_m < -WAY_BACK_M:
-            self._began_outside_m = max(outside_m, 0.0)
+        began_anew = beyond_m < -WAY_BACK_M if self._tip is not None else np.full(len(beyond_m), True)
+        self._began_outside_m = np.where(began_anew, np.maximum(beyond_m, 0.0), self._began_outside_m)
         if self._tip is None:
             return ""
         speed = float(np.linalg.norm(tip - self._tip)) * self._rate_hz
         if speed > (1 + RELATIVE_SLACK) * box.velocity_m_s:
             return f"tip: {speed:.2f} m/s > {box.velocity_m_s:.2f} m/s"
         began_m = self._began_outside_m
-        if outside_m > BOX_SLACK_M + began_m + min(began_m, WAY_BACK_M):
-            return f"tip: {outside_m * 1e3:.0f} mm outside the workspace and going further"
+        if (beyond_m > BOX_SLACK_M + began_m + np.minimum(began_m, WAY_BACK_M)).any():
+            return f"tip: {beyond_m.max() * 1e3:.0f} mm outside the workspace and going further"
         return ""

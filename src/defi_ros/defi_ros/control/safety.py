@@ -14,7 +14,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from defi_models.contract import FloatArray, RobotSpec
+from defi_models.contract import FloatArray, RobotSpec, Workspace
 from defi_ros.control.follower import Follower
 from defi_ros.control.kinematics import Kinematics
 from defi_ros.control.motion import Brake, JointState, Motion
@@ -77,14 +77,17 @@ class SafetyFilter:
         self._max_deviation_rad = max_deviation_rad
         self._motion = Motion(spec.limits, self._period_s)
         self._follower = Follower(spec.limits, self._period_s)
-        self._box_lower, self._box_upper = spec.workspace.lower.tolist(), spec.workspace.upper.tolist()
-        self._planes = spec.workspace.planes.tolist()
         self.reset(spec.home)
 
     @property
     def state(self) -> JointState:
         """The state commanded last."""
         return self._state
+
+    @property
+    def box(self) -> Workspace:
+        """The workspace, with each wall where the arm stands outside of it: it need not come in, but goes no further out."""
+        return self._spec.workspace.moved_out(self._least_outside_m)
 
     def begin_at_rest(self) -> FloatArray:
         """Where the joints come to rest when nothing more is asked, shape (joints,) [rad]: whoever takes over begins there.
@@ -101,13 +104,23 @@ class SafetyFilter:
         start = np.clip(np.asarray(positions, dtype=np.float64), self._limits.lower, self._limits.upper)
         self._state = JointState.at_rest(start)
         self._tip = self._tip_at(start)
-        self._least_outside_m = self._way_outside_m = max(self._outside_m(self._tip), 0.0)
+        self._least_outside_m = self._way_outside_m = np.maximum(self._outside_m(self._tip), 0.0)  # of each wall
         self._forget_references()
 
-    def resume(self, state: JointState) -> None:
-        """Goes on from a motion that the controller made by itself, as if it had been commanded."""
+    def go_on(self, seconds: float) -> bool:
+        """Goes on from where the arm is after so long [s] of even motion, which it made by itself.
+
+        False, and nothing is changed: its way to rest from there would break a limit.
+        """
+        state = JointState(self._state.p + self._state.v * seconds, self._state.v, self._state.a)
+        brakes, before = self._motion.brakes(state), self._tip
+        self._tip = self._tip_at(state.p - self._state.v * self._period_s)
+        if not self._motion.safe(state, brakes).all() or self._workspace_fault(state, brakes):
+            self._tip = before
+            return False
         self._take(state)
         self._forget_references()
+        return True
 
     def rest(self, reason: str = "", verdict: Verdict = Verdict.HELD) -> SafeCommand:
         """The next command on the shortest way to rest; at rest, the same position for ever."""
@@ -154,10 +167,10 @@ class SafetyFilter:
             )
         box = self._spec.workspace
         tip = self._tip_at(reference)
-        if self._outside_m(tip) > self._least_outside_m + BOX_SLACK_M:  # one that stands outside need not come in
+        if (self._outside_m(tip) > self._least_outside_m + BOX_SLACK_M).any():
             pose = self._kinematics.forward(reference)
-            pose[:3] = box.nearest(np.array(tip))
-            walls = f" and its {len(self._planes)} planes" if self._planes else ""
+            pose[:3] = self.box.nearest(np.array(tip))
+            walls = f" and its {len(box.planes)} planes" if len(box.planes) else ""
             reason = (
                 f"target at {_metres(tip)} m outside the workspace {_metres(box.lower)}..{_metres(box.upper)} m{walls}"
             )
@@ -183,7 +196,7 @@ class SafetyFilter:
             proposed = self._kept_in_limits(wanted.choose(fits, caught_up))
             brakes = motion.brakes(proposed)
         proposed, tip_reason = self._kept_in_workspace(proposed, brakes)
-        self._least_outside_m = min(self._least_outside_m, self._way_outside_m)
+        self._least_outside_m = np.minimum(self._least_outside_m, self._way_outside_m)
         late = np.abs(proposed.p - reference)
         reason = reason or tip_reason
         if not reason and late.max() > REACHED_RAD:
@@ -241,10 +254,10 @@ class SafetyFilter:
             speed = max(map(math.dist, places, places[1:])) / (stop_s / looks)
             if speed > limit:
                 return f"tip: {speed:.2f} m/s while braking, limit {self._spec.workspace.velocity_m_s:.2f} m/s"
-        outside_m = max(*map(self._outside_m, places), 0.0)
+        outside_m = np.maximum(self._outside_m(places).max(0), 0.0)
         least_m = self._least_outside_m
-        if outside_m > max(least_m + min(least_m, WAY_BACK_M), BOX_SLACK_M):
-            return f"tip could not stop inside the workspace: {outside_m * 1e3:.0f} mm beyond it"
+        if (outside_m > np.maximum(least_m + np.minimum(least_m, WAY_BACK_M), BOX_SLACK_M)).any():
+            return f"tip could not stop inside the workspace: {outside_m.max() * 1e3:.0f} mm beyond it"
         self._way_outside_m = outside_m
         return ""
 
@@ -271,15 +284,9 @@ class SafetyFilter:
     def _tip_at(self, q: FloatArray) -> list[float]:
         return self._kinematics.tip(q).tolist()
 
-    def _outside_m(self, tip: Iterable[float]) -> float:
-        """How far outside the workspace a point is [m]; negative inside."""
-        tip_x, tip_y, tip_z = tip
-        outside_m = max(
-            max(low - at, at - high) for low, at, high in zip(self._box_lower, tip, self._box_upper, strict=True)
-        )
-        for x, y, z, offset in self._planes:
-            outside_m = max(outside_m, offset - (x * tip_x + y * tip_y + z * tip_z))
-        return outside_m
+    def _outside_m(self, tip: npt.ArrayLike) -> FloatArray:
+        """How far outside each wall points (..., 3) are, shape (..., 6 + planes) [m]; negative inside."""
+        return self._spec.workspace.outside_m(np.asarray(tip))
 
     def _name(self, mask: np.ndarray) -> str:
         return self._spec.joint_names[int(np.argmax(mask))]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from defi_models.contract import NS_PER_S, FloatArray, RobotSpec, frozen_array
+from defi_models.contract import NS_PER_S, FloatArray, RobotSpec, Workspace, frozen_array
 from defi_ros.control.kinematics import Kinematics
 from defi_ros.control.reach import Reach
 from defi_ros.control.tip import TwistRamp
@@ -64,6 +64,17 @@ class TeleopTarget:
         self._twist, self._effort = np.zeros(6), 0.0
         self.gripper = self._gripper_before = None
 
+    def go_on(self, seconds: float) -> None:
+        """The arm went on evenly for so long [s]; so does what the person wants."""
+        twist = self._ramp.twist
+        self._pose[:3] += seconds * twist[:3]
+        self._pose[3:] = _turned(self._pose[3:], seconds * twist[3:])
+
+    def set_back(self, by_ns: int) -> None:
+        """The clock was set back: what is old stays as old."""
+        if self._heard_ns is not None:
+            self._heard_ns -= by_ns
+
     def follow(self, command: TeleopInput, now_ns: int) -> str | None:
         """Notes the newest wish, slowed down to what the arm may do. Returns None, or why it was slowed down."""
         fastest, turning_fastest = self._spec.workspace.velocity_m_s, self._spec.workspace.velocity_rad_s
@@ -85,22 +96,20 @@ class TeleopTarget:
         """How long the device has been silent [s]."""
         return math.inf if self._heard_ns is None else (now_ns - self._heard_ns) / NS_PER_S
 
-    def step(self, reference: FloatArray) -> tuple[FloatArray, str]:
-        """The joints one period further, from `reference`, each of shape (joints,) [rad], and why they fall short.
+    def step(self, reference: FloatArray, box: Workspace) -> tuple[FloatArray, str]:
+        """The joints one period further within `box`, from `reference`, each of shape (joints,) [rad], and why they fall short.
 
         The elbow goes to its posture only as far as the person moves the tool: who holds still moves nothing.
         """
         pose, twist = self._pose.copy(), self._ramp.step(self._twist)
         free = pose[:3] + self._period_s * twist[:3]
-        # Of what lies outside already only the way further out is cut off.
-        outside = pose[:3] - self._spec.workspace.nearest(pose[:3])
-        pose[:3] = outside + self._spec.workspace.nearest(free - outside)
+        pose[:3] = box.nearest(free)
         pose[3:] = _turned(pose[3:], self._period_s * twist[3:])
         joints, reason = self._reach.step(pose, reference, self._effort, stays=True)
         # Where the arm cannot go the target does not run away either, so that turning back acts at once.
         stands = bool(reason) and (joints == reference).all()
         self._pose = self._kinematics.forward(joints) if reason or self._kinematics.place_first else pose
-        self._ramp.stop(np.full(6, True) if stands else np.append(np.abs(pose[:3] - free) > 1e-9, [False] * 3))
+        self._ramp.stop(np.full(6, True) if stands else np.append(pose[:3] != free, [False] * 3))
         return joints, reason
 
 

@@ -146,6 +146,11 @@ class TwistRamp:
         self._problem.max_acceleration, self._problem.max_jerk = limits.acceleration, limits.jerk
         self.begin()
 
+    @property
+    def twist(self) -> FloatArray:
+        """The twist now, shape (6,) [m/s, rad/s]."""
+        return np.array(self._problem.current_velocity)
+
     def begin(self) -> None:
         """Goes on from rest."""
         self._problem.current_velocity = self._problem.current_acceleration = np.zeros(6)

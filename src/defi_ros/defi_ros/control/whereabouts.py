@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from defi_models.contract import FloatArray, RobotSpec
+from defi_models.contract import NS_PER_S, FloatArray, RobotSpec
 from defi_ros.control.measured import MeasuredJoints
 from defi_ros.control.standing import LET_GO_S, Place, StandingArm
 from defi_ros.sections import Control
@@ -13,6 +13,7 @@ from defi_ros.sections import Control
 STOPPED_SLACK_RAD = 0.002
 # A controller that nobody commands has brought the arm to rest when it is seen to stand for this long [s].
 BRAKED_S = 0.1
+LOST_NS = NS_PER_S  # who has an arm that is not seen at rest for so long has it no more
 LED_BACK = "it is led back into its range; let go of it"
 
 
@@ -64,11 +65,21 @@ class Whereabouts:
         """The loop was paused until now, in motion: where the arm rests is known when it is seen there."""
         self._paused_ns = now_ns
 
-    def is_lost(self, joints: MeasuredJoints) -> bool:
-        """Whether the arm was not seen at rest since the loop was paused."""
+    def why_lost(self, joints: MeasuredJoints, now_ns: int) -> str | None:
+        """Why it is not known where the arm rests: it was not seen there since the loop was paused."""
         if self._paused_ns is None:
-            return False
-        return self.jumped or joints.stamp_ns < self._paused_ns or joints.still_s < BRAKED_S
+            return None
+        since_s = (now_ns - self._paused_ns) / NS_PER_S
+        if joints.stamp_ns < self._paused_ns:
+            return f"the control loop was paused {since_s:.1f} s ago: waiting to see the arm"
+        if self.jumped or joints.still_s < BRAKED_S:
+            return f"the control loop was paused {since_s:.1f} s ago: waiting to see the arm at rest"
+        return None
+
+    def is_lost_for_long(self, joints: MeasuredJoints, now_ns: int) -> bool:
+        """Whether that takes so long that nobody is to be kept waiting for the arm."""
+        paused_ns = self._paused_ns
+        return paused_ns is not None and now_ns - paused_ns > LOST_NS and self.why_lost(joints, now_ns) is not None
 
     def why_idle(self, joints: MeasuredJoints, now_ns: int) -> str | None:
         """Why an arm that is not seen, is outside the ranges of its file, or is led back into them is not commanded."""
@@ -77,7 +88,7 @@ class Whereabouts:
         silent_s = joints.silent_s(now_ns)
         if silent_s > self._timeout_s:
             return f"no joint state for {silent_s:.2f} s, limit {self._timeout_s:g} s"
-        return joints.out_of_range() or (LED_BACK if self._led else None)
+        return joints.out_of_range() or (LED_BACK if self._led else None) or self.why_lost(joints, now_ns)
 
     def follow_hand(self, joints: MeasuredJoints) -> None:
         """Notes whether somebody leads the arm back into its range, or has let go of it."""

@@ -44,6 +44,10 @@ class CatchingUp:
         self._time_ns = time_ns
         return self._speed
 
+    def is_recent(self, time_ns: int, within_s: float) -> bool:
+        """Whether the last step was taken at most so long before `time_ns` [ns]."""
+        return 0 <= time_ns - self._time_ns <= within_s * NS_PER_S
+
     def _wanted(self, away: FloatArray | None, moving: bool) -> FloatArray:
         if away is None:
             return np.zeros_like(self._speed)

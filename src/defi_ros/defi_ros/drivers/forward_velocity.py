@@ -16,6 +16,7 @@ from defi_models.contract import FloatArray, JointLimits
 from defi_ros.bridge import qos
 from defi_ros.bridge.caller import Caller, CallError
 from defi_ros.bridge.convert import float_array
+from defi_ros.control.command import Alone
 from defi_ros.drivers.catching_up import CatchingUp
 from defi_ros.drivers.interface import STOP_GUARD, DriverError, Speaker, TopicDriver
 
@@ -23,6 +24,7 @@ DEFAULT_TOPIC = "forward_velocity_controller/commands"
 GUARD_ALIVE = f"{STOP_GUARD}/alive"
 # On a starved computer a living process misses its lease of 0.15 s now and then; the bridge itself lives meanwhile.
 GONE_S = 0.5
+GOES_ON_S = 0.05  # half of the guard's patience, if that is the usual one; a message may take its time
 # See `CatchingUp` [rad].
 REST_TOLERANCE_RAD, MOST_MADE_UP_FOR_RAD = 1e-3, 0.15
 
@@ -89,6 +91,10 @@ class ForwardVelocityDriver(TopicDriver):
         away = None if measured is None else positions - measured
         correction = self._catching_up.step(away, moving=bool(velocities.any()), time_ns=time_ns)
         self._say(np.clip(velocities + correction, -self._fastest, self._fastest))
+
+    def alone(self, time_ns: int) -> Alone:
+        """See `ArmDriver.alone`: it goes on until the guard stops it."""
+        return Alone.GOES_ON if self._catching_up.is_recent(time_ns, GOES_ON_S) else Alone.STOPS
 
     def stop(self, positions: FloatArray, time_ns: int) -> None:
         """See `ArmDriver.stop`; exactly zero, which stays in force."""

@@ -9,7 +9,7 @@ from rclpy.qos import QoSProfile
 
 from defi_models.contract import DefiError, FloatArray
 from defi_ros.bridge.caller import Caller
-from defi_ros.control.motion import JointState
+from defi_ros.control.command import Alone
 
 STOP_GUARD = "stop_guard_node"  # the one other node that may publish on a command topic: zeros, when we are silent
 
@@ -98,8 +98,8 @@ class ArmDriver(Protocol):
         """
         ...
 
-    def alone(self, time_ns: int) -> JointState | None:
-        """The set point of a controller that has heard nothing since the last command; None: it keeps the last one."""
+    def alone(self, time_ns: int) -> Alone:
+        """What its controller does at `time_ns` [ns], having heard nothing since the last command."""
         ...
 
     def stop(self, positions: FloatArray, time_ns: int) -> None:
@@ -132,10 +132,10 @@ class TopicDriver:
         """See `ArmDriver.send`."""
         raise NotImplementedError
 
-    def alone(self, time_ns: int) -> JointState | None:
+    def alone(self, time_ns: int) -> Alone:
         """See `ArmDriver.alone`."""
         del time_ns
-        return None
+        return Alone.HOLDS
 
     def stop(self, positions: FloatArray, time_ns: int) -> None:
         """See `ArmDriver.stop`."""

@@ -24,7 +24,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from defi_models.contract import NS_PER_S, FloatArray, JointLimits
 from defi_ros.bridge import qos
 from defi_ros.bridge.convert import float_array, to_stamp
-from defi_ros.control.motion import JointState
+from defi_ros.control.command import Alone
 from defi_ros.drivers.interface import Speaker, TopicDriver
 
 DEFAULT_TOPIC = "joint_trajectory_controller/joint_trajectory"
@@ -47,7 +47,6 @@ class JointTrajectoryDriver(TopicDriver):
         self._limits = limits
         self._horizon_s = horizon_s
         self._last_sent_ns: int | None = None
-        self._last: tuple[FloatArray, FloatArray] | None = None  # positions and velocities sent last
         self._was_moving = True
 
     def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray | None, time_ns: int) -> None:
@@ -57,7 +56,6 @@ class JointTrajectoryDriver(TopicDriver):
         if not self._is_due(time_ns, PERIOD_S) and moving == self._was_moving:
             return
         self._last_sent_ns, self._was_moving = time_ns, moving
-        self._last = positions.copy(), velocities.copy()
         rest = np.zeros_like(velocities)
         if not moving:
             self._say([self._point(positions, rest, 2 * PERIOD_S)], time_ns)
@@ -66,26 +64,13 @@ class JointTrajectoryDriver(TopicDriver):
         points = [self._point(first, velocities, PERIOD_S), self._point(second, velocities, 2 * PERIOD_S)]
         self._say([*points, self._stop_from(second, velocities, 2 * PERIOD_S)], time_ns)
 
-    def alone(self, time_ns: int) -> JointState | None:
+    def alone(self, time_ns: int) -> Alone:
         """See `ArmDriver.alone`: it goes on evenly for two periods, then brakes as it was told to."""
-        if self._last is None or self._last_sent_ns is None or time_ns < self._last_sent_ns:
-            return None
-        positions, velocities = self._last
-        since_s = (time_ns - self._last_sent_ns) / NS_PER_S
-        evenly_s = min(since_s, 2 * PERIOD_S)
-        return self._braking(positions + velocities * evenly_s, velocities, since_s - evenly_s)
+        return self._alone(time_ns, 2 * PERIOD_S)
 
-    def _braking(self, positions: FloatArray, velocities: FloatArray, since_s: float) -> JointState:
-        """Where the arm is on the way to rest of `_stop_from`, `since_s` after it was begun."""
-        takes_s = self._stop_takes_s(velocities)
-        done_s = min(since_s, takes_s)
-        place = positions + velocities * (done_s - done_s**2 / (2.0 * takes_s))
-        brakes = 0.0 < done_s < takes_s
-        return JointState(
-            np.clip(place, self._limits.lower, self._limits.upper),
-            velocities * (1.0 - done_s / takes_s),
-            velocities / -takes_s if brakes else np.zeros_like(velocities),
-        )
+    def _alone(self, time_ns: int, evenly_s: float) -> Alone:
+        evenly = self._last_sent_ns is not None and 0 <= time_ns - self._last_sent_ns <= evenly_s * NS_PER_S
+        return Alone.GOES_ON if evenly else Alone.STOPS
 
     def _is_due(self, time_ns: int, period_s: float) -> bool:
         if self._last_sent_ns is None:
@@ -93,13 +78,12 @@ class JointTrajectoryDriver(TopicDriver):
         return not 0 <= time_ns - self._last_sent_ns < (period_s - EARLY_S) * NS_PER_S
 
     def _stop_from(self, positions: FloatArray, velocities: FloatArray, after_s: float) -> JointTrajectoryPoint:
-        """Where the arm rests when it brakes evenly from this motion, which it leaves `after_s` from the start."""
-        takes_s = self._stop_takes_s(velocities)
-        return self._point(positions + velocities * takes_s / 2, np.zeros_like(velocities), after_s + takes_s)
+        """Where the arm rests when it brakes evenly from this motion, which it leaves `after_s` from the start.
 
-    def _stop_takes_s(self, velocities: FloatArray) -> float:
-        """`horizon_s`, or as long as the acceleration limits ask for [s]."""
-        return max(self._horizon_s, float((np.abs(velocities) / self._limits.acceleration).max()))
+        It takes `horizon_s`, or as long as the acceleration limits ask for.
+        """
+        takes_s = max(self._horizon_s, float((np.abs(velocities) / self._limits.acceleration).max()))
+        return self._point(positions + velocities * takes_s / 2, np.zeros_like(velocities), after_s + takes_s)
 
     def _point(self, positions: FloatArray, velocities: FloatArray, after_s: float) -> JointTrajectoryPoint:
         point = JointTrajectoryPoint()
@@ -131,7 +115,6 @@ class BatchedTrajectoryDriver(JointTrajectoryDriver):
         super().__init__(node, joint_names, limits, horizon_s, topic)
         self._batch_s = batch_s
         self._recent: deque[tuple[int, FloatArray, FloatArray]] = deque()  # time, positions, velocities
-        self._sent: tuple[int, FloatArray, FloatArray] | None = None  # the last of them that was sent
 
     def send(self, positions: FloatArray, velocities: FloatArray, measured: FloatArray | None, time_ns: int) -> None:
         """See `ArmDriver.send`; keeps a set point every 20 ms and the first at rest, and sends twice a batch."""
@@ -148,18 +131,9 @@ class BatchedTrajectoryDriver(JointTrajectoryDriver):
             self._last_sent_ns = time_ns
             self._say_batch(time_ns)
 
-    def alone(self, time_ns: int) -> JointState | None:
-        """See `ArmDriver.alone`: where it will be `batch_s` after `time_ns`, since it is told as much ahead.
-
-        What was not sent yet is still to be sent, unless the controller has begun to brake.
-        """
-        if self._sent is None or time_ns < self._recent[-1][0]:
-            return None
-        if time_ns - self._sent[0] > round((self._batch_s - PERIOD_S) * NS_PER_S):
-            self._recent.clear()
-            self._recent.append(self._sent)
-        last_ns, positions, velocities = self._recent[-1]
-        return self._braking(positions, velocities, (time_ns - last_ns) / NS_PER_S)
+    def alone(self, time_ns: int) -> Alone:
+        """See `ArmDriver.alone`: what is told `batch_s` ahead can be told later."""
+        return self._alone(time_ns, self._batch_s - PERIOD_S)
 
     def stop(self, positions: FloatArray, time_ns: int) -> None:
         """See `ArmDriver.stop`."""
@@ -177,5 +151,4 @@ class BatchedTrajectoryDriver(JointTrajectoryDriver):
         last_ns, positions, velocities = self._recent[-1]
         if velocities.any():
             points.append(self._stop_from(positions, velocities, (last_ns + delay_ns - now_ns) / NS_PER_S))
-        self._sent = self._recent[-1]
         self._say(points, now_ns)

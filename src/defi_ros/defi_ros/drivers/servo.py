@@ -21,6 +21,7 @@ from defi_models.contract import FloatArray, Workspace
 from defi_ros.bridge import qos
 from defi_ros.bridge.caller import Caller, CallError
 from defi_ros.bridge.convert import to_stamp
+from defi_ros.control.command import Alone
 from defi_ros.drivers.cartesian_pose import PoseStream
 from defi_ros.drivers.catching_up import CatchingUp
 from defi_ros.drivers.interface import DriverError, KinematicsLike, Speaker, TopicDriver
@@ -33,6 +34,7 @@ HALTS = {
 }
 # See `CatchingUp`, of a twist [m, m, m, rad, rad, rad].
 MOST_MADE_UP_FOR, REST_TOLERANCE = np.repeat([0.15, 0.3], 3), 1e-3
+GOES_ON_S = 0.05  # half of the patience of Servo; a message may take its time
 
 
 class ServoDriver(TopicDriver):
@@ -154,6 +156,10 @@ class ServoTwistDriver(ServoDriver):
         for part, fastest in zip(np.split(twist, 2), self._fastest, strict=True):  # views
             part *= min(1.0, fastest / max(float(np.linalg.norm(part)), 1e-9))
         self._say(twist, time_ns)
+
+    def alone(self, time_ns: int) -> Alone:
+        """See `ArmDriver.alone`: it goes on for 0.1 s, then halts."""
+        return Alone.GOES_ON if self._catching_up.is_recent(time_ns, GOES_ON_S) else Alone.STOPS
 
     def _away(self, positions: FloatArray, measured: FloatArray) -> FloatArray:
         """The way from the measured pose of the tool to the wanted one, shape (6,) [m, rad]."""

@@ -131,6 +131,8 @@ class ArmBridgeNode(DefiNode):
     def activate(self) -> None:
         """Starts the control loop, unless somebody else commands the arm already."""
         self._guard.begin()
+        self._core.forget()
+        self._pacer = Pacer(self._robot.control.rate_hz)
         self._inbox.listens = True
         self._starts_policy = self._robot.control.start_mode == Mode.POLICY.name
         if self.owns_process:
@@ -173,9 +175,7 @@ class ArmBridgeNode(DefiNode):
     def _tick(self) -> None:
         now_ns, late_ns = self.now_ns(), self._pacer.late_ns
         self._inbox.deliver(now_ns)
-        missed, period_ns = self._pacer.missed, self._pacer.period_ns
-        ran_on = self._driver.alone(now_ns - late_ns - period_ns) if missed else None
-        command = self._core.tick(now_ns, late_ns, missed, ran_on)
+        command = self._core.tick(now_ns, late_ns, self._pacer.missed, self._driver.alone(now_ns))
         if command.positions is not None:
             measured = command.measured if command.trusted else None
             self._driver.send(command.positions, command.velocities, measured, now_ns)

@@ -140,6 +140,8 @@ class ArmInbox:
 
     def on_emergency_stop(self, pressed: bool, source: str) -> None:
         """Somebody pressed or released a stop; each source stands for itself."""
+        if not self.listens and pressed == (source in self.pressed):
+            return
         (self.pressed.add if pressed else self.pressed.discard)(source)
         self.put(lambda now_ns: self._core.on_emergency_stop(pressed, now_ns, source))
 

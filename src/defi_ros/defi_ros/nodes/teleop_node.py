@@ -58,8 +58,8 @@ class TeleopNode(DefiNode):
             self._terminal.open()
             self.own(self._terminal.close)
             self._terminal.say(self._device.help)
-        self._held = self._stopping_arm = False
-        self._stop_said_ns = self._stop_listeners = self._wish_listeners = 0
+        self._held = self._stopping_arm = self._introduced = False
+        self._stop_said_ns = self._stop_listeners = 0
         self._control_state: ControlState | None = None
         self._commands = self.say("teleop/command", TeleopCommand, qos.STREAM)
         self._stops = self.say("teleop/emergency_stop", Bool, qos.EVENTS)
@@ -74,7 +74,7 @@ class TeleopNode(DefiNode):
     def activate(self) -> None:
         """Begins with nothing held; whoever hears of stops is told so first of all."""
         self._held = self._stopping_arm = False
-        self._stop_said_ns = self._stop_listeners = self._wish_listeners = 0
+        self._stop_said_ns = self._stop_listeners = 0
         if self.owns_process:
             raise_process(self._robot.nodes.nice.teleop_node, DEVICE_PRIORITY)
         if self._terminal is not None:
@@ -121,11 +121,11 @@ class TeleopNode(DefiNode):
         wish = self._device.read(now_ns)
         self.health.trouble("device", wish.trouble or None)
         self._say_stop(wish.stop, now_ns)
-        listeners = self._commands.get_subscription_count()
-        # A released deadman is said once, and to who comes: after that silence says the same.
-        if wish.deadman or self._held or listeners > self._wish_listeners:
+        # A released deadman is said once, also by a device that begins: after that silence says the same.
+        begins = not self._introduced and self._commands.get_subscription_count() > 0
+        if wish.deadman or self._held or begins:
             self._say_wish(wish)
-        self._wish_listeners = listeners
+        self._introduced = self._introduced or begins
         for request in self._device.take_requests():
             self._ask(request)
         self._show(wish)
