@@ -15,11 +15,10 @@ from defi_ros.control.monitor import LimitMonitor
 from defi_ros.control.policy import PolicyTarget
 from defi_ros.control.safety import SafeCommand, SafetyFilter, Verdict
 from defi_ros.control.teleop import TeleopInput, TeleopTarget
+from defi_ros.control.tick_clock import TickClock
 from defi_ros.control.whereabouts import Place, Whereabouts
 from defi_ros.sections import Control, Gripper
 
-# A tick that comes this much of a period after the last one is a burst; it repeats the last command.
-EARLIEST_TICK = 0.5
 # After a pause of the loop this long the arm's own controller has brought it to rest, wherever that is.
 PAUSE_S = 0.1
 # Joint states that stay away this long have their driver restarted: people look before the arm goes on.
@@ -51,7 +50,7 @@ class ArmCore:
         self._reference = np.array(spec.home)
         self._where = Whereabouts(spec, control)
         self._started_chunk_ns = 0
-        self._tick_ns: int | None = None
+        self._clock = TickClock(self._period_ns)
         self._command: ArmCommand | None = None
         # Ticks until now, and the last one in which a person was followed.
         self._ticks, self._teleop_tick = 0, -1
@@ -69,7 +68,8 @@ class ArmCore:
 
     def forget(self) -> None:
         """What was commanded and seen counts no more: others may have moved the arm since."""
-        self._command, self._tick_ns = None, None
+        self._command = None
+        self._clock.forget()
         self._joints.forget()
         self._begin_anew()
 
@@ -287,20 +287,14 @@ class ArmCore:
 
         A clock that was set back ends what was dated by it: nothing would be found silent until it has caught up.
         """
-        due_ns, before_ns = now_ns - late_ns, self._tick_ns
-        self._tick_ns = due_ns
-        if before_ns is None or due_ns - before_ns >= EARLIEST_TICK * self._period_ns:
-            return False
-        self._tick_ns = min(before_ns, due_ns)
-        back_ns = before_ns + missed * self._period_ns - due_ns
-        if back_ns <= 0:
-            return True
+        early, back_ns = self._clock.note(now_ns - late_ns, missed)
         if back_ns > self._control.state_timeout_s * NS_PER_S:
             self.authority.hold(f"the clock was set back by {back_ns / NS_PER_S:.2f} s", now_ns)
             self._policy.schedule.clear()
-        for dated in (self._joints, self._policy, self._teleop, self._where):
-            dated.set_back(back_ns)
-        return True
+        if back_ns:
+            for dated in (self._joints, self._policy, self._teleop, self._where):
+                dated.set_back(back_ns)
+        return early
 
     def _target(self, now_ns: int, late_ns: int, moved: str) -> tuple[FloatArray | None, float | None, str]:
         """The joints due now, shape (joints,) [rad], the wanted opening, and why there is no target or a changed one."""
@@ -377,18 +371,11 @@ class ArmCore:
 
     def _nothing(self, reason: str) -> ArmCommand:
         return ArmCommand(
-            positions=None,
             velocities=np.zeros(len(self._reference)),
-            pose=None,
             gripper=self._gripper.commanded,
-            gripper_goal=None,
             mode=self.authority.mode,
             reason=self.authority.reason,
             source=self.authority.source,
-            verdict=Verdict.HELD,
             verdict_reason=reason,
-            chunk_stamp_ns=0,
-            chunk_started=False,
-            at_rest=True,
             measured=self._joints.positions,
         )

@@ -18,9 +18,9 @@ class Alone(Enum):
     STOPS = "it brings the arm to rest, in a way of its own"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArmCommand:
-    """What the arm bridge sends and says after one tick.
+    """What the arm bridge sends and says after one tick; by itself it says why nothing is sent.
 
     Attributes:
         positions: Joint positions to command, shape (joints,) [rad]; None: send nothing.
@@ -40,19 +40,19 @@ class ArmCommand:
         trusted: Whether the arm is there now and may be led from there to `positions`: neither silent nor STOPPED.
     """
 
-    positions: FloatArray | None
+    positions: FloatArray | None = None
     velocities: FloatArray
-    pose: FloatArray | None
+    pose: FloatArray | None = None
     gripper: float
-    gripper_goal: float | None
+    gripper_goal: float | None = None
     mode: Mode
     reason: str
     source: str
-    verdict: Verdict
+    verdict: Verdict = Verdict.HELD
     verdict_reason: str
-    chunk_stamp_ns: int
-    chunk_started: bool
-    at_rest: bool
+    chunk_stamp_ns: int = 0
+    chunk_started: bool = False
+    at_rest: bool = True
     measured: FloatArray | None
     trusted: bool = False
 
