@@ -1,5 +1,7 @@
 """An arm that did not go by its commands: pauses, silences, wrong encoders, other hands, and two of them at a time."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -151,25 +153,71 @@ def test_ticks_that_are_missed_again_and_again_do_not_slow_a_person_down(bench, 
     bench.check()
 
 
-def test_an_arm_that_would_go_on_beyond_a_limit_is_looked_for_instead(bench):
-    bench.policy()
-    bench.blocked = True
-    limit = bench.spec.limits.upper[6]
-    bench.measured = bench.measured + 0.0
-    for _ in range(200):
-        bench.now_ns += PERIOD_NS
+def test_a_tick_that_is_missed_before_a_wall_is_no_reason_to_fall_silent(bench):
+    """Nothing was commanded for 0.4 s when the arm should have braked: it went on through the wall."""
+    bench.run(0.3)
+    floor = bench.spec.workspace.lower[2]
+    while bench.kinematics.forward(bench.commands[-1])[2] > floor + 0.02:
+        bench.teleop((0, 0, -0.3, 0, 0, 0))
+        bench.run(0.005)
+    bench.teleop((0, 0, -0.3, 0, 0, 0))
+    for missed in (2, 0, 1, 0, 0, 3):
+        command = pause(bench, missed * PERIOD_NS / NS_PER_S, Alone.GOES_ON)
+        assert command.positions is not None
+        bench.measured = command.positions
         bench.core.on_state(bench.now_ns, bench.measured, bench.now_ns, 1.0)
-        target = bench.commands[-1].copy()
-        target[6] = limit
-        bench.core._filter.step(target)
-        state = bench.core._filter.state
-        bench.measured = state.p
-        if limit - state.p[6] < 0.3 and state.v[6] > 1.0:
-            break
-    before = bench.core._filter.state
-    assert not bench.core._filter.go_on(0.5)
-    assert bench.core._filter.state is before
-    assert bench.core._filter.go_on(0.0)
+    bench.run(0.5)
+    low = bench.kinematics.forward(bench.commands[-1])[2]
+    assert floor - 0.01 < low < floor + 0.002
+    bench.teleop(deadman=False)
+    for _ in range(100):
+        bench.teleop((0, 0, 0.2, 0, 0, 0))
+        bench.run(0.01)
+    assert bench.kinematics.forward(bench.commands[-1])[2] > floor + 0.1
+
+
+def test_a_joint_that_would_go_on_beyond_its_range_stays_within(bench):
+    bench.run(0.3)
+    limit, filtered = bench.spec.limits.upper[6], bench.core._filter
+    target = bench.commands[-1].copy()
+    while limit - filtered.state.p[6] > 0.15:
+        target[6] = min(target[6] + 0.007, limit)
+        filtered.step(target)
+    assert filtered.state.v[6] > 0.5
+    filtered.go_on(0.1)
+    for _ in range(200):
+        filtered.rest()
+        assert filtered.state.p[6] <= limit
+
+
+def test_a_bridge_that_begins_anew_believes_no_jumped_encoder_and_gives_the_arm_to_nobody(bench):
+    bench.policy()
+    bench.follow(0.6)
+    bench.core.forget(bench.now_ns)
+    assert bench.run(0.1).mode == Mode.HOLD
+    bench.core.on_emergency_stop(True, bench.now_ns)
+    bench.offset, bench.blocked = WRONG, True
+    bench.run(0.1)
+    bench.core.on_emergency_stop(False, bench.now_ns)
+    bench.core.forget(bench.now_ns)
+    command = bench.run(0.6)
+    assert command.positions is None and "look at its encoders" in command.verdict_reason
+    assert bench.core.request(Mode.HOLD, "me", bench.now_ns, reset=True) is None
+    np.testing.assert_array_equal(bench.run(0.1).positions, bench.measured + WRONG)
+
+
+def test_who_slides_along_a_wall_from_outside_is_not_drawn_in_by_the_lag_of_the_joints(robot, make_bench):
+    floor = make_bench(robot).kinematics.forward(robot.spec.home + 0.02)[2] + 0.03
+    lower = (*robot.workspace.lower[:2], float(floor))
+    bench = make_bench(dataclasses.replace(robot, workspace=dataclasses.replace(robot.workspace, lower=lower)))
+    bench.run(0.3)
+    heights = []
+    for _ in range(100):
+        bench.teleop((0.1, 0, 0, 0, 0, 0))
+        bench.run(0.01)
+        heights.append(bench.kinematics.forward(bench.commands[-1])[2])
+    assert np.ptp(heights) < 5e-3  # 45 mm once
+    bench.check()
 
 
 def test_after_a_long_pause_without_joint_states_the_policy_does_not_go_on(bench):

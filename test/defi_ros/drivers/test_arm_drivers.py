@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("rclpy")
 
 import rclpy
-from geometry_msgs.msg import PoseStamped, TwistStamped
+from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
 from moveit_msgs.msg import ServoStatus
 from moveit_msgs.srv import ServoCommandType
 from rclpy.context import Context
@@ -27,6 +27,7 @@ from defi_models.contract import NS_PER_S
 from defi_ros.bridge.caller import Caller
 from defi_ros.bridge.convert import to_ns
 from defi_ros.bridge.lifecycle import DefiNode
+from defi_ros.control.command import Alone
 from defi_ros.drivers import ArmDriver, DriverError, make_arm_driver, make_gripper_driver
 from defi_ros.drivers.interface import check_sole_publisher
 from defi_ros.robot import load_robot
@@ -387,6 +388,35 @@ class TestForwardVelocity(GuardedDriverContract):
         wire.until(lambda: len(wire.heard) == 3)
         np.testing.assert_allclose([message.data[0] for message in wire.heard], [0.1, 0.0, 0.0])
 
+    @pytest.mark.parametrize(("guard_s", "evenly_s"), [(0.025, None), (0.1, 0.05), (0.5, 0.45)])
+    def test_it_goes_on_for_as_long_as_its_guard_surely_has_not_stopped_it(self, wire, guard_s, evenly_s):
+        self.settings = dataclasses.replace(self.settings, guard_timeout_s=guard_s)
+        driver = self.start(wire)
+        assert driver.alone(START_NS) == Alone.STOPS
+        driver.send(SPEC.home, np.full(7, 0.1), SPEC.home, START_NS)
+        if evenly_s is None:
+            assert driver.alone(START_NS + 5_000_000) == Alone.STOPS
+            return
+        assert driver.alone(START_NS + round(evenly_s * NS_PER_S)) == Alone.GOES_ON
+        assert driver.alone(START_NS + round(evenly_s * NS_PER_S) + 1) == Alone.STOPS
+        assert driver.alone(START_NS - 1) == Alone.STOPS
+
+    def test_let_go_it_says_zero_at_once(self, wire):
+        driver = self.start(wire)
+        driver.send(SPEC.home, np.full(7, 0.1), SPEC.home, START_NS)
+        driver.let_go(START_NS)
+        wire.until(lambda: len(wire.heard) == 2)
+        assert not np.array(wire.heard[-1].data).any()
+
+    def test_after_a_silence_it_begins_from_no_correction(self, wire):
+        """What it had made up for before was once sent at once, a minute later, from standing still."""
+        driver = self.start(wire)
+        for tick in range(40):
+            driver.send(SPEC.home + 0.1, np.full(7, 0.1), SPEC.home, START_NS + tick * 5_000_000)
+        driver.send(SPEC.home, REST, SPEC.home, START_NS + 60 * NS_PER_S)
+        wire.until(lambda: len(wire.heard) == 41)
+        assert not np.array(wire.heard[-1].data).any()
+
     def test_a_lag_is_made_up_for_no_faster_than_the_joints_accelerate(self, wire):
         driver = self.start(wire)
         for tick in range(1, 41):
@@ -515,6 +545,22 @@ class TestServoTwist(ServoContract):
         driver.send(SPEC.home + 0.3, REST, SPEC.home, START_NS)
         wire.until(lambda: len(wire.heard) == 3)
         np.testing.assert_allclose([message.twist.linear.x for message in wire.heard], [0.3, 0.0, 0.0], atol=1e-12)
+
+    def test_the_tool_is_asked_for_no_more_than_its_own_speed(self, wire):
+        """An arm 0.34 rad behind its set point was once asked for 0.97 m/s, of 0.6."""
+        driver = self.start(wire)
+        for tick in range(40):
+            driver.send(SPEC.home + 0.3, np.full(7, 0.5), SPEC.home, START_NS + tick * 5_000_000)
+        wire.until(lambda: len(wire.heard) == 40)
+        linear = wire.heard[-1].twist.linear
+        assert np.linalg.norm([linear.x, linear.y, linear.z]) <= SPEC.workspace.velocity_m_s + 1e-9
+
+    def test_let_go_it_says_zero_at_once(self, wire):
+        driver = self.start(wire)
+        driver.send(SPEC.home, np.full(7, 0.1), SPEC.home, START_NS)
+        driver.let_go(START_NS)
+        wire.until(lambda: len(wire.heard) == 2)
+        assert wire.heard[-1].twist == Twist()
 
 
 def set_points(controller, now_ns):

@@ -66,8 +66,11 @@ class ArmCore:
         """Chunks and joint states refused for their age or order; what was seen before a handover is not counted."""
         return self._policy.refused_late + self._joints.refused_late
 
-    def forget(self) -> None:
-        """What was commanded and seen counts no more: others may have moved the arm since."""
+    def forget(self, now_ns: int) -> None:
+        """What was commanded and seen counts no more: others may have moved the arm since. Nobody has it."""
+        self.authority.hold("the arm bridge begins anew", now_ns)
+        self._policy.schedule.clear()
+        self._gripper.forget()
         self._command = None
         self._clock.forget()
         self._joints.forget()
@@ -95,8 +98,8 @@ class ArmCore:
     def on_chunk(self, chunk: ActionChunk, now_ns: int) -> str | None:
         """Puts a policy's chunk into execution. Returns None, or the reason it was refused."""
         unwanted = self.authority.try_observation(chunk.start_ns)
-        if unwanted is None and self._is_idle(now_ns):
-            unwanted = self._why_idle(now_ns)
+        if unwanted is None:
+            unwanted = self._why_idle(now_ns) if self._command is None else self._where.why_lost(self._joints, now_ns)
         leads = self.authority.mode == Mode.POLICY
         refused = self._policy.accept(chunk, now_ns, self._filter.state, unwanted, leads=leads)
         return None if refused is None else f"chunk refused: {refused}"
@@ -241,12 +244,13 @@ class ArmCore:
         if not missed or not self._filter.state.v.any():
             return
         away_s = missed * self._period_ns / NS_PER_S
-        if alone == Alone.GOES_ON and self._filter.go_on(away_s):
+        if alone == Alone.GOES_ON:
+            self._filter.go_on(away_s)
             self._reference = self._filter.state.p
             self._teleop.go_on(away_s)
             self._policy.let_go()
             state = self._filter.state
-            self.monitor.resume(state.p, state.v, state.a)
+            self.monitor.resume(state.p, state.v, state.a, self._filter.tip)
         elif alone != Alone.HOLDS or away_s >= PAUSE_S:
             self._where.lose(now_ns)
             self._filter.reset(self._filter.state.p)

@@ -41,12 +41,12 @@ class LimitMonitor:
         self._recent.clear()
         self._tip = None
 
-    def resume(self, positions: FloatArray, velocities: FloatArray, accelerations: FloatArray) -> None:
+    def resume(self, positions: FloatArray, velocities: FloatArray, accelerations: FloatArray, tip: FloatArray) -> None:
         """Forgets earlier commands: the next one goes on from an arm in motion, each of shape (joints,) [rad, s]."""
         before_s = np.arange(4)[::-1, None] / self._rate_hz
         self._recent.clear()
         self._recent.extend(positions - velocities * before_s + accelerations * before_s**2 / 2.0)
-        self._tip = None
+        self._tip = tip
 
     def check(self, positions: FloatArray, tip: FloatArray) -> str:
         """Why a command, shape (joints,) [rad], with its tip at `tip`, shape (3,) [m], breaks a limit; "" if it does not."""

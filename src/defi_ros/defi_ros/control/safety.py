@@ -87,7 +87,12 @@ class SafetyFilter:
     @property
     def box(self) -> Workspace:
         """The workspace, with each wall where the arm stands outside of it: it need not come in, but goes no further out."""
-        return self._spec.workspace.moved_out(self._least_outside_m)
+        return self._spec.workspace.moved_out(np.maximum(self._least_outside_m, self._asked_outside_m))
+
+    @property
+    def tip(self) -> FloatArray:
+        """Where the tip is commanded to be, shape (3,) [m]."""
+        return np.array(self._tip)
 
     def begin_at_rest(self) -> FloatArray:
         """Where the joints come to rest when nothing more is asked, shape (joints,) [rad]: whoever takes over begins there.
@@ -97,30 +102,28 @@ class SafetyFilter:
         place = np.array([brake.rest for brake in self._motion.brakes(self._state)])
         self._follower.forget(place, np.zeros_like(place))
         self._reference_tip = self._tip_at(place)
+        self._asked_outside_m = np.maximum(self._outside_m(self._reference_tip), 0.0)
         return place
 
     def reset(self, positions: npt.ArrayLike) -> None:
         """Starts anew from rest at `positions`, clamped to the joint limits."""
+        self._overran = False  # whether it went on by itself, perhaps too near a wall, until it stands
         start = np.clip(np.asarray(positions, dtype=np.float64), self._limits.lower, self._limits.upper)
         self._state = JointState.at_rest(start)
         self._tip = self._tip_at(start)
         self._least_outside_m = self._way_outside_m = np.maximum(self._outside_m(self._tip), 0.0)  # of each wall
         self._forget_references()
 
-    def go_on(self, seconds: float) -> bool:
+    def go_on(self, seconds: float) -> None:
         """Goes on from where the arm is after so long [s] of even motion, which it made by itself.
 
-        False, and nothing is changed: its way to rest from there would break a limit.
+        It may be too near a wall by now to stop before it: then it stops behind it. A joint that is too near the end of its
+        range goes on from where it was commanded to be.
         """
-        state = JointState(self._state.p + self._state.v * seconds, self._state.v, self._state.a)
-        brakes, before = self._motion.brakes(state), self._tip
-        self._tip = self._tip_at(state.p - self._state.v * self._period_s)
-        if not self._motion.safe(state, brakes).all() or self._workspace_fault(state, brakes):
-            self._tip = before
-            return False
-        self._take(state)
+        ahead = JointState(self._state.p + self._state.v * seconds, self._state.v, self._state.a)
+        self._take(ahead.choose(self._motion.safe(ahead, self._motion.brakes(ahead)), self._state))
+        self._overran = True
         self._forget_references()
-        return True
 
     def rest(self, reason: str = "", verdict: Verdict = Verdict.HELD) -> SafeCommand:
         """The next command on the shortest way to rest; at rest, the same position for ever."""
@@ -167,7 +170,7 @@ class SafetyFilter:
             )
         box = self._spec.workspace
         tip = self._tip_at(reference)
-        if (self._outside_m(tip) > self._least_outside_m + BOX_SLACK_M).any():
+        if (self._outside_m(tip) > np.maximum(self._least_outside_m, self._asked_outside_m) + BOX_SLACK_M).any():
             pose = self._kinematics.forward(reference)
             pose[:3] = self.box.nearest(np.array(tip))
             walls = f" and its {len(box.planes)} planes" if len(box.planes) else ""
@@ -183,6 +186,7 @@ class SafetyFilter:
             reason = f"tip: {speed * self._period_s * 1e3:.0f} mm to its target, limit {box.velocity_m_s:.2f} m/s"
             tip = self._tip_at(reference)
         self._reference_tip = tip
+        self._asked_outside_m = np.minimum(self._asked_outside_m, np.maximum(self._outside_m(tip), 0.0))
         return reference, reason
 
     def _follow(self, reference: FloatArray, reason: str) -> SafeCommand:
@@ -273,10 +277,15 @@ class SafetyFilter:
         limits = self._limits  # the last 1e-12 of arithmetic
         self._state = JointState(np.minimum(np.maximum(state.p, limits.lower), limits.upper), state.v, state.a)
         self._tip = self._tip_at(self._state.p)
+        if self._overran and not self._state.v.any():  # it has come to stand outside, and may go back in from there
+            self._least_outside_m = np.maximum(self._least_outside_m, self._outside_m(self._tip))
+            self._overran = False
 
     def _forget_references(self) -> None:
         self._follower.forget(self._state.p, self._state.v)
         self._reference_tip = self._tip
+        # Of each wall, what was asked for last: whom the joints' lag takes in by a millimetre is not drawn after it.
+        self._asked_outside_m = np.maximum(self._outside_m(self._tip), 0.0)
 
     def _command(self, verdict: Verdict, reason: str) -> SafeCommand:
         return SafeCommand(self._state.p.copy(), self._state.v.copy(), self._state.a.copy(), verdict, reason)

@@ -88,6 +88,8 @@ class Whereabouts:
         silent_s = joints.silent_s(now_ns)
         if silent_s > self._timeout_s:
             return f"no joint state for {silent_s:.2f} s, limit {self._timeout_s:g} s"
+        if self.jumped:
+            return "its joint states told what no arm can: look at its encoders and their driver before a reset"
         return joints.out_of_range() or (LED_BACK if self._led else None) or self.why_lost(joints, now_ns)
 
     def follow_hand(self, joints: MeasuredJoints) -> None:

@@ -24,7 +24,7 @@ DEFAULT_TOPIC = "forward_velocity_controller/commands"
 GUARD_ALIVE = f"{STOP_GUARD}/alive"
 # On a starved computer a living process misses its lease of 0.15 s now and then; the bridge itself lives meanwhile.
 GONE_S = 0.5
-GOES_ON_S = 0.05  # half of the guard's patience, if that is the usual one; a message may take its time
+GUARD_SLACK_S = 0.05  # so much before its time the guard may be taken for one that has sent zeros already
 # See `CatchingUp` [rad].
 REST_TOLERANCE_RAD, MOST_MADE_UP_FOR_RAD = 1e-3, 0.15
 
@@ -34,19 +34,22 @@ class ForwardVelocityDriver(TopicDriver):
 
     companions = (STOP_GUARD,)
 
-    def __init__(self, node: Speaker, limits: JointLimits, correction_hz: float, topic: str = "") -> None:
+    def __init__(
+        self, node: Speaker, limits: JointLimits, correction_hz: float, guard_timeout_s: float, topic: str = ""
+    ) -> None:
         """Makes the publisher and watches the guard.
 
         Args:
             node: Owns both.
             limits: Its velocities bound what is sent, its accelerations how fast the correction changes.
             correction_hz: How fast a distance between measured joints and set point is made up for [1/s].
+            guard_timeout_s: Silence after which the guard sends zeros [s].
             topic: Command topic, relative to the node's namespace.
         """
         self._publisher = node.say(topic or DEFAULT_TOPIC, Float64MultiArray, qos.COMMANDS)
         super().__init__(self._publisher)
         self._message = Float64MultiArray(data=array.array("d"))
-        self._fastest = limits.velocity
+        self._fastest, self._guard_timeout_s = limits.velocity, guard_timeout_s
         self._catching_up = CatchingUp(
             correction_hz,
             most=MOST_MADE_UP_FOR_RAD,
@@ -94,12 +97,18 @@ class ForwardVelocityDriver(TopicDriver):
 
     def alone(self, time_ns: int) -> Alone:
         """See `ArmDriver.alone`: it goes on until the guard stops it."""
-        return Alone.GOES_ON if self._catching_up.is_recent(time_ns, GOES_ON_S) else Alone.STOPS
+        evenly_s = self._guard_timeout_s - GUARD_SLACK_S
+        return Alone.GOES_ON if self._catching_up.is_recent(time_ns, evenly_s) else Alone.STOPS
+
+    def let_go(self, time_ns: int) -> None:
+        """See `ArmDriver.let_go`; exactly zero, which stays in force."""
+        del time_ns
+        self._say(0.0 * self._fastest)
 
     def stop(self, positions: FloatArray, time_ns: int) -> None:
-        """See `ArmDriver.stop`; exactly zero, which stays in force."""
-        del time_ns
-        self._say(0.0 * positions)
+        """See `ArmDriver.stop`."""
+        del positions
+        self.let_go(time_ns)
 
     def _say(self, velocities: FloatArray) -> None:
         self._message.data = float_array(velocities)

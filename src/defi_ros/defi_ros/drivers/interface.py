@@ -102,6 +102,10 @@ class ArmDriver(Protocol):
         """What its controller does at `time_ns` [ns], having heard nothing since the last command."""
         ...
 
+    def let_go(self, time_ns: int) -> None:
+        """Nothing is commanded from now on: says what is needed for the arm not to go on."""
+        ...
+
     def stop(self, positions: FloatArray, time_ns: int) -> None:
         """The last command of a session: rest at `positions`, shape (joints,) [rad]."""
         ...
@@ -136,6 +140,9 @@ class TopicDriver:
         """See `ArmDriver.alone`."""
         del time_ns
         return Alone.HOLDS
+
+    def let_go(self, time_ns: int) -> None:
+        """See `ArmDriver.let_go`; these controllers come to rest by themselves."""
 
     def stop(self, positions: FloatArray, time_ns: int) -> None:
         """See `ArmDriver.stop`."""

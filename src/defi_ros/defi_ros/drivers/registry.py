@@ -39,7 +39,7 @@ def _forward_velocity(node: Speaker, settings: Driver, spec: RobotSpec, kinemati
     from defi_ros.drivers.forward_velocity import ForwardVelocityDriver
 
     del kinematics
-    return ForwardVelocityDriver(node, spec.limits, settings.correction_hz, settings.topic)
+    return ForwardVelocityDriver(node, spec.limits, settings.correction_hz, settings.guard_timeout_s, settings.topic)
 
 
 def _joint_trajectory(node: Speaker, settings: Driver, spec: RobotSpec, kinematics: KinematicsLike) -> ArmDriver:

@@ -167,10 +167,14 @@ class ServoTwistDriver(ServoDriver):
         turn = Rotation.from_quat(wanted[3:]) * Rotation.from_quat(present[3:]).inv()
         return np.concatenate([wanted[:3] - present[:3], turn.as_rotvec()])
 
+    def let_go(self, time_ns: int) -> None:
+        """See `ArmDriver.let_go`."""
+        self._say(np.zeros(6), time_ns)
+
     def stop(self, positions: FloatArray, time_ns: int) -> None:
         """See `ArmDriver.stop`."""
         del positions
-        self._say(np.zeros(6), time_ns)
+        self.let_go(time_ns)
 
     def _say(self, twist: FloatArray, time_ns: int) -> None:
         linear, angular = self._message.twist.linear, self._message.twist.angular

@@ -131,9 +131,9 @@ class ArmBridgeNode(DefiNode):
     def activate(self) -> None:
         """Starts the control loop, unless somebody else commands the arm already."""
         self._guard.begin()
-        self._core.forget()
-        self._pacer = Pacer(self._robot.control.rate_hz)
-        self._inbox.listens = True
+        self._core.forget(self.now_ns())
+        self._pacer, self._last, self._gripper_goal = Pacer(self._robot.control.rate_hz), None, None
+        self._inbox.listens = self._inbox.obeys = True
         self._starts_policy = self._robot.control.start_mode == Mode.POLICY.name
         if self.owns_process:
             settle_interpreter()
@@ -144,6 +144,7 @@ class ArmBridgeNode(DefiNode):
 
     def deactivate(self) -> None:
         """Brings the arm to rest within its limits; that is the last it hears."""
+        self._inbox.obeys = False
         self._inbox.put(lambda now_ns: self._core.authority.hold("the arm bridge is shutting down", now_ns))
         deadline_s = time.monotonic() + self._stop_s + REST_SLACK_S
         while not self._rests() and time.monotonic() < deadline_s:
@@ -181,6 +182,8 @@ class ArmBridgeNode(DefiNode):
             self._driver.send(command.positions, command.velocities, measured, now_ns)
             if self._starts_policy:
                 self._core.request(Mode.POLICY, "control.start_mode", now_ns)
+        elif self._last is not None and self._last.positions is not None:
+            self._driver.let_go(now_ns)
         if command.measured is not None:  # an arm that must be led by hand first is given to nobody by itself
             self._starts_policy = False
         latency_ms = self._report.note(command, self.now_ns())

@@ -34,6 +34,7 @@ class ArmInbox:
         tip_frame: The other one: the tool's.
 
     Attributes:
+        obeys: Whether anybody may have the arm; not while it is brought to its last rest.
         listens: Whether somebody takes out what comes: without, only stops and what processes say of themselves are kept.
         lost: Part of the policy whose process vanished -> what to say of it; only the tick thread changes it.
         pressed: Emergency stops that are; only the spinning thread changes it.
@@ -49,7 +50,7 @@ class ArmInbox:
         self._refused_in_a_row = 0
         self._lost_ns = 0
         self._asking = threading.Lock()
-        self.listens = False
+        self.listens = self.obeys = False
         self.lost: dict[str, str] = {}
         self.pressed: set[str] = set()
         self.tool_pose: FloatArray | None = None
@@ -108,7 +109,7 @@ class ArmInbox:
 
     def on_teleop(self, message: TeleopCommand) -> None:
         """What a person wants."""
-        if not self.listens:
+        if not self.obeys:
             return
         linear, angular = message.twist.linear, message.twist.angular
         twist = np.array([linear.x, linear.y, linear.z, angular.x, angular.y, angular.z])
@@ -173,7 +174,7 @@ class ArmInbox:
         """
         if request.mode not in tuple(Mode):
             return False, f"got mode {request.mode}, expected 0 HOLD, 1 TELEOP, 2 POLICY or 3 STOPPED"
-        if not self.listens:
+        if not self.obeys:
             return False, "the arm bridge is not active"
         answered, given_up = threading.Event(), threading.Event()
         answer: list[str | None] = [None]
