@@ -252,9 +252,9 @@ def test_a_policy_that_needs_the_scene_gets_it(graph, robot, shelf, asker):
 def test_a_policy_that_needs_a_scene_nobody_tells_fails_configure(graph, robot, shelf):
     shelf.add("scripted", needs_scene=True)
     robot.start()
-    node = graph.add(ImaginationNode, **{"policy.path": "scripted", "policy.camera_timeout_s": 0.3})
+    node = graph.add(ImaginationNode, **{"policy.path": "scripted", "policy.camera_timeout_s": 2.0})
     assert not node.bring_up()
-    assert "scene_state has sent nothing for 0.3 s" in node.failure and "simulation only" in node.failure
+    assert "scene_state has sent nothing for 2.0 s" in node.failure and "simulation only" in node.failure
 
 
 # load_policy ---------------------------------------------------------------------------------------------------------

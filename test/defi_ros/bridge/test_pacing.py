@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import threading
@@ -107,7 +108,8 @@ def test_a_process_keeps_to_the_core_it_is_told_and_so_do_its_threads():
         assert seen == [{max(allowed)}] * 2
     finally:
         for thread in os.listdir("/proc/self/task"):
-            os.sched_setaffinity(int(thread), allowed)
+            with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+                os.sched_setaffinity(int(thread), allowed)
 
 
 def test_a_core_that_the_process_may_not_use_is_refused_with_those_it_may():
