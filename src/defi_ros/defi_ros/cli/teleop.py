@@ -61,6 +61,6 @@ def chosen_domain() -> int | None:
     if len(found) > 1:
         raise ConfigError(
             f"{DOMAIN_VARIABLE}: got none, and simulated graphs run in domains {', '.join(map(str, found))}; "
-            f"expected one to be chosen, as in {DOMAIN_VARIABLE}={found[0]} defi teleop"
+            f"expected one to be chosen, as in {DOMAIN_VARIABLE}={found[0]} before the command"
         )
     return found[0] if found else None
