@@ -107,6 +107,18 @@ def test_an_arm_goes_on_from_where_its_controller_has_gone_on_to(bench):
     bench.check()
 
 
+def test_an_arm_whose_controller_lags_brakes_for_as_long_as_it_was_not_told_anything(bench):
+    """What such a controller was not told it does not do; taken for done, it was told to go through the floor."""
+    bench.at_speed()
+    before, rest = bench.core._filter.state, bench.core._filter.begin_at_rest()
+    command = pause(bench, 0.05, Alone.LAGS)
+    assert (np.abs(command.velocities) <= np.abs(before.v) + 1e-9).all()
+    assert (np.abs(command.positions - before.p) <= np.abs(rest - before.p) + 0.01).all()
+    bench.measured = command.positions
+    assert bench.run(0.3).mode == Mode.POLICY
+    bench.check()
+
+
 def test_an_arm_whose_controller_stops_it_is_looked_for_after_any_pause(bench):
     bench.at_speed()
     assert pause(bench, 0.03, Alone.STOPS).positions is None
@@ -167,6 +179,9 @@ def test_a_tick_that_is_missed_before_a_wall_is_no_reason_to_fall_silent(bench):
         bench.measured = command.positions
         bench.core.on_state(bench.now_ns, bench.measured, bench.now_ns, 1.0)
     bench.run(0.5)
+    counted = bench.core.limit_violations
+    bench.run(0.3)
+    assert bench.core.limit_violations == counted  # an arm that stands there breaks no limit again and again
     low = bench.kinematics.forward(bench.commands[-1])[2]
     assert floor - 0.01 < low < floor + 0.002
     bench.teleop(deadman=False)
@@ -184,7 +199,7 @@ def test_a_joint_that_would_go_on_beyond_its_range_stays_within(bench):
         target[6] = min(target[6] + 0.007, limit)
         filtered.step(target)
     assert filtered.state.v[6] > 0.5
-    filtered.go_on(0.1)
+    filtered.go_on(0.1, braking=False)
     for _ in range(200):
         filtered.rest()
         assert filtered.state.p[6] <= limit

@@ -74,6 +74,7 @@ class ArmCore:
         self._command = None
         self._clock.forget()
         self._joints.forget()
+        self._where.forget()
         self._begin_anew()
 
     def on_state(
@@ -244,8 +245,8 @@ class ArmCore:
         if not missed or not self._filter.state.v.any():
             return
         away_s = missed * self._period_ns / NS_PER_S
-        if alone == Alone.GOES_ON:
-            self._filter.go_on(away_s)
+        if alone in (Alone.GOES_ON, Alone.LAGS):
+            self._filter.go_on(away_s, braking=alone == Alone.LAGS)
             self._reference = self._filter.state.p
             self._teleop.go_on(away_s)
             self._policy.let_go()

@@ -15,6 +15,7 @@ class Alone(Enum):
 
     HOLDS = "it stays at the last set point"
     GOES_ON = "it goes on as evenly as it was told to move last"
+    LAGS = "it still does what it was told a while ago; what comes may begin with braking"
     STOPS = "it brings the arm to rest, in a way of its own"
 
 

@@ -14,6 +14,8 @@ RELATIVE_SLACK = 1e-3
 BOX_SLACK_M = 1e-3
 # An arm that began outside may be twice as far, but no more than this further, until it has come in by as much.
 WAY_BACK_M = 0.02
+# A tip that moves outwards by less than this between two commands stands [m].
+STANDS_M = 1e-7
 
 
 class LimitMonitor:
@@ -98,6 +100,10 @@ class LimitMonitor:
         if speed > (1 + RELATIVE_SLACK) * box.velocity_m_s:
             return f"tip: {speed:.2f} m/s > {box.velocity_m_s:.2f} m/s"
         began_m = self._began_outside_m
-        if (beyond_m > BOX_SLACK_M + began_m + np.minimum(began_m, WAY_BACK_M)).any():
+        before_m = np.concatenate(
+            [box.lower - self._tip, self._tip - box.upper, box.planes[:, 3] - box.planes[:, :3] @ self._tip]
+        )
+        outside = beyond_m > BOX_SLACK_M + began_m + np.minimum(began_m, WAY_BACK_M)
+        if (outside & (beyond_m > before_m + STANDS_M)).any():
             return f"tip: {beyond_m.max() * 1e3:.0f} mm outside the workspace and going further"
         return ""

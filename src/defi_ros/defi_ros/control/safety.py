@@ -114,15 +114,17 @@ class SafetyFilter:
         self._least_outside_m = self._way_outside_m = np.maximum(self._outside_m(self._tip), 0.0)  # of each wall
         self._forget_references()
 
-    def go_on(self, seconds: float) -> None:
-        """Goes on from where the arm is after so long [s] of even motion, which it made by itself.
+    def go_on(self, seconds: float, *, braking: bool) -> None:
+        """Goes on from where the arm is after so long [s] of braking, or of even motion, which it made by itself.
 
-        It may be too near a wall by now to stop before it: then it stops behind it. A joint that is too near the end of its
-        range goes on from where it was commanded to be.
+        It may be too near a wall by now to stop before it: then it stops behind it. A joint that would be too near the end
+        of its range brakes.
         """
+        braked = self._motion.along(self._motion.brakes(self._state), self._state, seconds)
         ahead = JointState(self._state.p + self._state.v * seconds, self._state.v, self._state.a)
-        self._take(ahead.choose(self._motion.safe(ahead, self._motion.brakes(ahead)), self._state))
-        self._overran = True
+        safe = self._motion.safe(ahead, self._motion.brakes(ahead))
+        self._take(braked if braking else ahead.choose(safe, braked))
+        self._overran = not braking
         self._forget_references()
 
     def rest(self, reason: str = "", verdict: Verdict = Verdict.HELD) -> SafeCommand:

@@ -51,6 +51,10 @@ class Whereabouts:
         elif self._seen is None:
             self._seen = joints.positions
 
+    def forget(self) -> None:
+        """Nothing is known of the arm any more, but that its joint states are not to be believed where they were not."""
+        self._seen, self._paused_ns, self._led = None, None, False
+
     def forgive(self) -> None:
         """A person has reset the arm: it is where it says it is, and may stand there."""
         self.jumped = False
@@ -89,7 +93,7 @@ class Whereabouts:
         if silent_s > self._timeout_s:
             return f"no joint state for {silent_s:.2f} s, limit {self._timeout_s:g} s"
         if self.jumped:
-            return "its joint states told what no arm can: look at its encoders and their driver before a reset"
+            return "its joint states told what no arm can: look at its encoders and their driver, then reset to HOLD"
         return joints.out_of_range() or (LED_BACK if self._led else None) or self.why_lost(joints, now_ns)
 
     def follow_hand(self, joints: MeasuredJoints) -> None:

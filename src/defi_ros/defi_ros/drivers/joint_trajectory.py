@@ -66,11 +66,10 @@ class JointTrajectoryDriver(TopicDriver):
 
     def alone(self, time_ns: int) -> Alone:
         """See `ArmDriver.alone`: it goes on evenly for two periods, then brakes as it was told to."""
-        return self._alone(time_ns, 2 * PERIOD_S)
+        return Alone.GOES_ON if self._was_sent_within(2 * PERIOD_S, time_ns) else Alone.STOPS
 
-    def _alone(self, time_ns: int, evenly_s: float) -> Alone:
-        evenly = self._last_sent_ns is not None and 0 <= time_ns - self._last_sent_ns <= evenly_s * NS_PER_S
-        return Alone.GOES_ON if evenly else Alone.STOPS
+    def _was_sent_within(self, seconds: float, time_ns: int) -> bool:
+        return self._last_sent_ns is not None and 0 <= time_ns - self._last_sent_ns <= seconds * NS_PER_S
 
     def _is_due(self, time_ns: int, period_s: float) -> bool:
         if self._last_sent_ns is None:
@@ -133,7 +132,7 @@ class BatchedTrajectoryDriver(JointTrajectoryDriver):
 
     def alone(self, time_ns: int) -> Alone:
         """See `ArmDriver.alone`: what is told `batch_s` ahead can be told later."""
-        return self._alone(time_ns, self._batch_s - PERIOD_S)
+        return Alone.LAGS if self._was_sent_within(self._batch_s - PERIOD_S, time_ns) else Alone.STOPS
 
     def stop(self, positions: FloatArray, time_ns: int) -> None:
         """See `ArmDriver.stop`."""

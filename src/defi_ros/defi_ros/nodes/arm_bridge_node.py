@@ -133,13 +133,13 @@ class ArmBridgeNode(DefiNode):
         self._guard.begin()
         self._core.forget(self.now_ns())
         self._pacer, self._last, self._gripper_goal = Pacer(self._robot.control.rate_hz), None, None
-        self._inbox.listens = self._inbox.obeys = True
         self._starts_policy = self._robot.control.start_mode == Mode.POLICY.name
         if self.owns_process:
             settle_interpreter()
             nodes = self._robot.nodes
             if raise_process(nodes.nice.arm_bridge_node, SPIN_PRIORITY).startswith("SCHED_FIFO"):
                 self.health.set(cpu=keep_to_core(nodes.arm_bridge_core))
+        self._inbox.listens = self._inbox.obeys = True
         self._loop = self.start_worker("arm_tick", self._tick_until)
 
     def deactivate(self) -> None:

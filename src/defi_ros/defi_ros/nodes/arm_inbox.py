@@ -174,7 +174,7 @@ class ArmInbox:
         """
         if request.mode not in tuple(Mode):
             return False, f"got mode {request.mode}, expected 0 HOLD, 1 TELEOP, 2 POLICY or 3 STOPPED"
-        if not self.obeys:
+        if not (self.obeys or (self.listens and request.mode == Mode.STOPPED)):
             return False, "the arm bridge is not active"
         answered, given_up = threading.Event(), threading.Event()
         answer: list[str | None] = [None]
