@@ -1,6 +1,8 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from defi_models.experiment.arms import ARMS, BUDGETS, smallest
 from defi_models.experiment.baseline import trained_parameters
 from defi_models.experiment.entangled import Entangled, entangled_like
 from defi_models.experiment.footage import film
-from defi_models.experiment.outcome import difference_interval
+from defi_models.experiment.outcome import difference_interval, order
 from defi_models.experiment.trial import check_budget
 from defi_models.models.transformer import SpatioTemporalTransformer
 from defi_models.training.presets import nano
@@ -224,3 +226,12 @@ def test_no_budget_gives_an_arm_more_steps_than_another() -> None:
             preset = budget.preset(replace(arm))
             pretrained = [stage for stage in ("gfdm", "gidm") if getattr(arm, stage)]
             assert sum(preset.schedules[stage].steps for stage in (*pretrained, "policy")) == budget.steps
+
+
+def test_an_order_needs_two_arms_of_the_paper() -> None:
+    def with_rates(**rates: float) -> Any:
+        return {name: SimpleNamespace(success=rate) for name, rate in rates.items()}
+
+    assert order(with_rates(both=0.4, neither=0.6)).endswith("too few of these for an order to compare.")
+    assert order(with_rates(both=0.4, gfdm_only=0.3)).endswith("here it is the same.")
+    assert order(with_rates(both=0.4, gfdm_only=0.5)).endswith("here it is another.")

@@ -140,6 +140,8 @@ def order(outcomes: Mapping[str, Outcome]) -> str:
     rates = [outcomes[name].success for name in ours]
     strict = len(set(rates)) == len(rates)
     listed = " > ".join(f"{name} ({outcomes[name].success:.0%})" for name in names)
+    if len(paper) < 2:
+        return f"By success: {listed}. The paper's table has too few of these for an order to compare."
     told = " > ".join(f"{name} ({PAPER[name]:.2f})" for name in paper)
     agrees = "with equal rates, so no order to compare" if not strict else "the same" if ours == paper else "another"
     return f"By success: {listed}. The paper's order (average length on CALVIN): {told}; here it is {agrees}."
