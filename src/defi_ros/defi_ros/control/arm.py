@@ -303,14 +303,11 @@ class ArmCore:
 
     def _target(self, now_ns: int, late_ns: int, moved: str) -> tuple[FloatArray | None, float | None, str]:
         """The joints due now, shape (joints,) [rad], the wanted opening, and why there is no target or a changed one."""
-        silent_s = self._joints.silent_s(now_ns)
         mode = self.authority.mode
-        self._where.note_silence(self._joints, silent=silent_s > self._control.state_timeout_s)
-        if self._where.is_blind:
-            why = f"no joint state for {silent_s:.2f} s, limit {self._control.state_timeout_s:g} s"
-            if silent_s > BLIND_S:
-                self.authority.hold(why, now_ns)
-            return None, None, why
+        if (blind := self._where.note_silence(self._joints, now_ns)) is not None:
+            if self._joints.silent_s(now_ns) > BLIND_S:
+                self.authority.hold(blind, now_ns)
+            return None, None, blind
         if mode == Mode.STOPPED:
             self._gripper.forget()  # its driver has been told to stop
             return None, None, f"STOPPED: {self.authority.reason}"

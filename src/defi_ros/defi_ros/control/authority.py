@@ -78,9 +78,9 @@ class Authority:
         if self.mode == Mode.STOPPED:
             self._spent[source] = "the arm was STOPPED"
             return f"TELEOP refused: STOPPED ({self.reason}) stands until a reset is asked for explicitly"
-        if self.mode == Mode.TELEOP and source == self.source:
-            return None
         if self.mode == Mode.TELEOP:
+            if source == self.source:
+                return None
             self._spent[source] = f"{self.source} held one already"
             return f"TELEOP refused: {self.source} holds the deadman already"
         if source in self._spent:

@@ -75,6 +75,13 @@ class MeasuredJoints:
         """How long ago the newest came [s]."""
         return (now_ns - self.heard_ns) / NS_PER_S
 
+    def why_silent(self, now_ns: int) -> str | None:
+        """Why it is not known any more where the arm is, or None."""
+        silent_s = self.silent_s(now_ns)
+        if silent_s <= self._timeout_s:
+            return None
+        return f"no joint state for {silent_s:.2f} s, limit {self._timeout_s:g} s"
+
     def out_of_range(self) -> str | None:
         """Why an arm that is there cannot be commanded, or None."""
         assert self.positions is not None

@@ -91,7 +91,7 @@ class LimitMonitor:
 
     def _tip_fault(self, tip: FloatArray) -> str:
         box = self._workspace
-        beyond_m = np.concatenate([box.lower - tip, tip - box.upper, box.planes[:, 3] - box.planes[:, :3] @ tip])
+        beyond_m = self._beyond_m(tip)
         began_anew = beyond_m < -WAY_BACK_M if self._tip is not None else np.full(len(beyond_m), True)
         self._began_outside_m = np.where(began_anew, np.maximum(beyond_m, 0.0), self._began_outside_m)
         if self._tip is None:
@@ -100,10 +100,12 @@ class LimitMonitor:
         if speed > (1 + RELATIVE_SLACK) * box.velocity_m_s:
             return f"tip: {speed:.2f} m/s > {box.velocity_m_s:.2f} m/s"
         began_m = self._began_outside_m
-        before_m = np.concatenate(
-            [box.lower - self._tip, self._tip - box.upper, box.planes[:, 3] - box.planes[:, :3] @ self._tip]
-        )
         outside = beyond_m > BOX_SLACK_M + began_m + np.minimum(began_m, WAY_BACK_M)
-        if (outside & (beyond_m > before_m + STANDS_M)).any():
+        if outside.any() and (outside & (beyond_m > self._beyond_m(self._tip) + STANDS_M)).any():
             return f"tip: {beyond_m.max() * 1e3:.0f} mm outside the workspace and going further"
         return ""
+
+    def _beyond_m(self, tip: FloatArray) -> FloatArray:
+        """How far beyond each wall a point is, shape (6 + planes,) [m]."""
+        box = self._workspace
+        return np.concatenate([box.lower - tip, tip - box.upper, box.planes[:, 3] - box.planes[:, :3] @ tip])

@@ -87,7 +87,12 @@ class SafetyFilter:
     @property
     def box(self) -> Workspace:
         """The workspace, with each wall where the arm stands outside of it: it need not come in, but goes no further out."""
-        return self._spec.workspace.moved_out(np.maximum(self._least_outside_m, self._asked_outside_m))
+        return self._spec.workspace.moved_out(self._let_out_m)
+
+    @property
+    def _let_out_m(self) -> FloatArray:
+        """How far outside each wall a target may be, shape (6 + planes,) [m]."""
+        return np.maximum(self._least_outside_m, self._asked_outside_m)
 
     @property
     def tip(self) -> FloatArray:
@@ -172,7 +177,7 @@ class SafetyFilter:
             )
         box = self._spec.workspace
         tip = self._tip_at(reference)
-        if (self._outside_m(tip) > np.maximum(self._least_outside_m, self._asked_outside_m) + BOX_SLACK_M).any():
+        if (self._outside_m(tip) > self._let_out_m + BOX_SLACK_M).any():
             pose = self._kinematics.forward(reference)
             pose[:3] = self.box.nearest(np.array(tip))
             walls = f" and its {len(box.planes)} planes" if len(box.planes) else ""

@@ -27,7 +27,7 @@ class Whereabouts:
 
     def __init__(self, spec: RobotSpec, control: Control) -> None:
         """Of an arm that stands where it is commanded."""
-        self._names, self._moved_rad, self._timeout_s = spec.joint_names, control.reanchor_rad, control.state_timeout_s
+        self._names, self._moved_rad = spec.joint_names, control.reanchor_rad
         self._standing = StandingArm(spec, control.reanchor_rad)
         self.follows_nobody = False
         self.jumped = False
@@ -37,19 +37,21 @@ class Whereabouts:
 
     @property
     def is_blind(self) -> bool:
-        """Whether joint states are away."""
+        """Whether joint states are away, as noted last."""
         return self._seen is not None
 
     def note(self, *, at_rest: bool, now_ns: int) -> None:
         """Notes whether the command of this tick stands still."""
         self._standing.note(at_rest=at_rest, now_ns=now_ns)
 
-    def note_silence(self, joints: MeasuredJoints, *, silent: bool) -> None:
-        """Notes whether joint states are away."""
-        if not silent:
+    def note_silence(self, joints: MeasuredJoints, now_ns: int) -> str | None:
+        """Notes whether joint states are away; returns so, in words."""
+        silent = joints.why_silent(now_ns)
+        if silent is None:
             self._seen = None
         elif self._seen is None:
             self._seen = joints.positions
+        return silent
 
     def forget(self) -> None:
         """Nothing is known of the arm any more, but that its joint states are not to be believed where they were not."""
@@ -89,9 +91,8 @@ class Whereabouts:
         """Why an arm that is not seen, is outside the ranges of its file, or is led back into them is not commanded."""
         if joints.positions is None:
             return "no joint state yet, expected one before anything moves"
-        silent_s = joints.silent_s(now_ns)
-        if silent_s > self._timeout_s:
-            return f"no joint state for {silent_s:.2f} s, limit {self._timeout_s:g} s"
+        if (silent := joints.why_silent(now_ns)) is not None:
+            return silent
         if self.jumped:
             return "its joint states told what no arm can: look at its encoders and their driver, then reset to HOLD"
         return joints.out_of_range() or (LED_BACK if self._led else None) or self.why_lost(joints, now_ns)
@@ -116,9 +117,7 @@ class Whereabouts:
             stopped: Whether it is stopped.
         """
         assert joints.positions is not None
-        if joints.silent_s(now_ns) > self._timeout_s:
-            return Place.KEPT, ""
-        if stopped and self.jumped and not self.follows_nobody:
+        if joints.why_silent(now_ns) is not None or (stopped and self.jumped and not self.follows_nobody):
             return Place.KEPT, ""
         if self._paused_ns is not None:
             self._paused_ns = None
