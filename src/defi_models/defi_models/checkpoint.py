@@ -22,7 +22,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from defi_models.config import ADDED, PROPRIOCEPTION_WIDTH, DefiConfig, PretrainedTextConfig
+from defi_models.config import ADDED, DefiConfig, PretrainedTextConfig
 from defi_models.contract import CheckpointError, ConfigError, PolicySpec
 from defi_models.transforms import Statistics
 from defi_models.words import CLIP_TOKENIZER, T5_TOKENIZER, Tokenizer, tokenizer_of
@@ -148,9 +148,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         config=config,
         statistics=None
         if statistics is None
-        else Statistics.from_dict(
-            statistics, config.action_width, config.action_width if config.state_in_joints else PROPRIOCEPTION_WIDTH
-        ),
+        else Statistics.from_dict(statistics, config.action_width, config.state_width),
         hashes=data["hashes"],
         provenance=data["provenance"],
     )

@@ -245,6 +245,11 @@ class DefiConfig:
         return self.action_encoding == "joint_positions" and self.proprioception_width in (0, self.action_width)
 
     @property
+    def state_width(self) -> int:
+        """Numbers that tell the arm's state, whether the decoder is given them or not."""
+        return self.action_width if self.state_in_joints else PROPRIOCEPTION_WIDTH
+
+    @property
     def feature_shape(self) -> tuple[int, int, int, int]:
         """(cameras, frames, tokens, feature width) of one observation."""
         grid = self.gfdm.image_size // self.autoencoder.stride // self.gfdm.patch
