@@ -29,6 +29,7 @@ SHARES_PLACE_OF = {
     "defi_models.published": "checkpoint",
     "defi_models.errors": "contract",
     "defi_models.arrays": "contract",
+    "defi_models.limits": "contract",
     "defi_models.words": "checkpoint",
     "defi_models.bar": "checkpoint",
     "defi_models.files": "checkpoint",
@@ -59,7 +60,7 @@ FORBIDDEN_IN_CONTROL = {
     "cv2",
     "mujoco",
 }
-PARTS_OF_CONTRACT = ("errors", "arrays", "contract")
+PARTS_OF_CONTRACT = ("errors", "arrays", "limits", "contract")
 ALLOWED_IN_CONTRACT = {"__future__", "collections", "dataclasses", "numpy", "types", "typing"}
 
 

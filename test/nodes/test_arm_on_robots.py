@@ -64,7 +64,8 @@ class Cell:
             "authority": graph.peer.create_client(SetAuthority, "set_authority"),
             "recover": graph.peer.create_client(Trigger, "recover"),
         }
-        graph.until(lambda: self.states and all(client.service_is_ready() for client in self.clients.values()))
+        graph.until(lambda: all(client.service_is_ready() for client in self.clients.values()))
+        graph.until(lambda: self.states and np.isfinite(self.state.commanded).all(), what="the arm is commanded")
 
     def come_up(self, **parameters):
         node = self.graph.add(ArmBridgeNode, **parameters)

@@ -194,7 +194,7 @@ class Driver:
         choices=("streaming", "batches"),
     )
     batch_s: float = param(
-        0.1, "joint_trajectory: time that a batch covers; add it to control.lookahead_s [s].", above=0.02, at_most=1.0
+        0.1, "joint_trajectory: time that a batch covers; add it to control.lookahead_s [s].", above=0.02, at_most=0.2
     )
     nullspace_topic: str = param(
         "target_joint", "cartesian_pose: topic of the posture that leaves the tool where it is; empty: none."

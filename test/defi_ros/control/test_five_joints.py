@@ -53,13 +53,16 @@ class Arm:
     def __init__(self, robot, kinematics, joints):
         self.core = ArmCore(robot.spec, robot.control, robot.gripper, kinematics)
         self.now_ns, self.measured = START_NS, np.array(joints)
-        for _ in range(3):
-            self.tick()
+        while self.look().positions is None:
+            pass
 
-    def tick(self):
+    def look(self):
         self.now_ns += PERIOD_NS
         self.core.on_state(self.now_ns, self.measured, self.now_ns)
-        command = self.core.tick(self.now_ns)
+        return self.core.tick(self.now_ns)
+
+    def tick(self):
+        command = self.look()
         assert command.positions is not None
         self.measured = command.positions
         return command

@@ -18,16 +18,21 @@ PERIOD_NS = NS_PER_S // RATE_HZ
 class Reaching:
     """An arm that follows at once, and how fast its tip went."""
 
-    def __init__(self, robot, kinematics):
+    def __init__(self, robot, kinematics, joints=None):
         self.spec, self.kinematics = robot.spec, kinematics
         self.core = ArmCore(robot.spec, robot.control, robot.gripper, kinematics)
-        self.now_ns, self.measured = START_NS, np.array(robot.spec.home)
+        self.now_ns, self.measured = START_NS, np.array(robot.spec.home if joints is None else joints)
         self.speeds_m_s = []
+        while self.look().positions is None:
+            pass
 
-    def tick(self):
+    def look(self):
         self.now_ns += PERIOD_NS
         self.core.on_state(self.now_ns, self.measured, self.now_ns)
-        command = self.core.tick(self.now_ns)
+        return self.core.tick(self.now_ns)
+
+    def tick(self):
+        command = self.look()
         assert command.positions is not None
         before, self.measured = self.measured, command.positions
         moved_m = np.linalg.norm(self.kinematics.tip(self.measured) - self.kinematics.tip(before))
@@ -113,9 +118,7 @@ def test_a_step_is_never_longer_than_what_a_joint_can_go_in_one_period(spec, rob
 )
 def test_a_person_brings_an_arm_back_that_stands_outside_the_workspace(robot, kinematics, place, twist):
     """Its joints do not set out together, so that the tip first goes a hair further out; that once blocked it for good."""
-    arm = Reaching(robot, kinematics)
-    arm.measured = kinematics.inverse([*place, 1, 0, 0, 0], robot.spec.home).q  # moved there by hand
-    arm.tick()
+    arm = Reaching(robot, kinematics, kinematics.inverse([*place, 1, 0, 0, 0], robot.spec.home).q)
     before = kinematics.tip(arm.measured)
     for _ in range(2 * RATE_HZ):
         arm.core.on_teleop(TeleopInput("joystick", True, np.array([*twist, 0, 0, 0]), 1.0), arm.now_ns)
@@ -125,9 +128,7 @@ def test_a_person_brings_an_arm_back_that_stands_outside_the_workspace(robot, ki
 
 
 def test_a_person_gets_an_arm_out_of_a_stretched_posture_in_the_corner(robot, kinematics):
-    arm = Reaching(robot, kinematics)
-    arm.measured = kinematics.inverse([0.4, -0.69, 0.3, 1, 0, 0, 0], robot.spec.home).q
-    arm.tick()
+    arm = Reaching(robot, kinematics, kinematics.inverse([0.4, -0.69, 0.3, 1, 0, 0, 0], robot.spec.home).q)
     before = kinematics.tip(arm.measured)
     for _ in range(2 * RATE_HZ):
         arm.core.on_teleop(TeleopInput("joystick", True, np.array([-0.1, 0.15, 0, 0, 0, 0]), 1.0), arm.now_ns)

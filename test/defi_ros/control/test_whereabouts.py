@@ -119,6 +119,22 @@ def test_an_arm_whose_controller_lags_brakes_for_as_long_as_it_was_not_told_anyt
     bench.check()
 
 
+def test_what_a_person_wants_does_not_run_ahead_of_an_arm_that_brakes(bench):
+    bench.run(0.3)
+    for _ in range(40):
+        bench.teleop((0, 0.2, 0, 0, 0, 0))
+        bench.run(0.01)
+    rest = bench.kinematics.forward(bench.core._filter.begin_at_rest())[1]
+    bench.teleop()
+    bench.measured = pause(bench, 0.08, Alone.LAGS).positions
+    for _ in range(50):
+        bench.teleop()
+        command = bench.run(0.01)
+    assert command.at_rest and command.mode == Mode.TELEOP
+    assert abs(bench.kinematics.forward(command.positions)[1] - rest) < 2e-3
+    bench.check()
+
+
 def test_an_arm_whose_controller_stops_it_is_looked_for_after_any_pause(bench):
     bench.at_speed()
     assert pause(bench, 0.03, Alone.STOPS).positions is None
@@ -198,18 +214,48 @@ def test_a_joint_that_would_go_on_beyond_its_range_stays_within(bench):
     while limit - filtered.state.p[6] > 0.15:
         target[6] = min(target[6] + 0.007, limit)
         filtered.step(target)
-    assert filtered.state.v[6] > 0.5
+    before = filtered.state
+    assert before.v[6] > 0.5
+    braked = filtered._motion.along(filtered._motion.brakes(before), before, 0.1)
     filtered.go_on(0.1, braking=False)
-    for _ in range(200):
+    assert (filtered.state.p[6], filtered.state.v[6]) == (braked.p[6], braked.v[6])
+    assert 0.0 < filtered.state.v[6] < before.v[6]
+    ways = [filtered.state]
+    while ways[-1].v.any():
         filtered.rest()
+        ways.append(filtered.state)
         assert filtered.state.p[6] <= limit
+    changes = np.diff([way.v[6] for way in ways]) * 200.0
+    assert len(changes) and np.abs(changes).max() <= bench.spec.limits.acceleration[6] + 1e-9
+
+
+@pytest.mark.parametrize("one_in", [30, 10])
+def test_ticks_that_are_missed_now_and_then_do_not_move_a_wall_outwards(bench, one_in):
+    """Each overrun once was where the next target might be: a policy came through the floor, by all that it asked for."""
+    kinematics, floor, filtered = bench.kinematics, bench.spec.workspace.lower[2], bench.core._filter
+    pose = kinematics.forward(bench.spec.home)
+    pose[2] = floor + 0.03
+    above = kinematics.inverse(pose, bench.spec.home, max_iterations=60).q
+    pose[2] = floor - 0.05
+    under = kinematics.inverse(pose, above, max_iterations=60).q
+    filtered.reset(above)
+    lowest_m = 0.0
+    for tick in range(3000):
+        time_s = tick / 200.0
+        target = above + min(time_s, 1.0) * (under - above)
+        target[[0, 3]] += 0.35 * np.sin(5.2 * time_s), 0.12 * np.sin(8.9 * time_s)
+        if tick % one_in == 0:
+            filtered.go_on(0.005, braking=False)
+        filtered.step(target)
+        lowest_m = min(lowest_m, filtered.tip[2] - floor)
+    assert lowest_m > -0.006
 
 
 def test_a_bridge_that_begins_anew_believes_no_jumped_encoder_and_gives_the_arm_to_nobody(bench):
     bench.policy()
     bench.follow(0.6)
     bench.core.forget(bench.now_ns)
-    assert bench.run(0.1).mode == Mode.HOLD
+    assert bench.run(0.2).mode == Mode.HOLD
     bench.core.on_emergency_stop(True, bench.now_ns)
     bench.offset, bench.blocked = WRONG, True
     bench.run(0.1)
@@ -219,6 +265,65 @@ def test_a_bridge_that_begins_anew_believes_no_jumped_encoder_and_gives_the_arm_
     assert command.positions is None and "look at its encoders" in command.verdict_reason
     assert bench.core.request(Mode.HOLD, "me", bench.now_ns, reset=True) is None
     np.testing.assert_array_equal(bench.run(0.1).positions, bench.measured + WRONG)
+
+
+def test_a_bridge_that_begins_anew_waits_for_an_arm_that_still_moves(bench):
+    """It was held where it was seen first, in full motion: the controller threw it back."""
+    bench.at_speed()
+    bench.core.forget(bench.now_ns)
+    for _ in range(20):
+        bench.measured = bench.measured + 0.004
+        command = bench.run(0.005)
+        assert command.positions is None
+        assert command.verdict_reason.endswith("waiting to see the arm at rest")
+    assert command.verdict_reason.startswith("joint states began 0.1 s ago")
+    assert bench.run(0.08).positions is None
+    command = bench.run(0.02)
+    np.testing.assert_array_equal(command.positions, bench.commands[-1])
+    np.testing.assert_allclose(command.positions, bench.measured, atol=1e-3)
+
+
+@pytest.mark.parametrize("mode", [Mode.TELEOP, Mode.POLICY])
+def test_who_has_the_arm_before_it_is_found_begins_from_where_it_is(bench, mode):
+    bench.measured = bench.spec.home + 0.4
+    bench.run(0.02)
+    if mode == Mode.POLICY:
+        assert bench.core.request(mode, "me", bench.now_ns) is None
+    for _ in range(40):
+        if mode == Mode.TELEOP:
+            assert bench.teleop() is None
+        command = bench.run(0.01)
+    assert command.mode == mode
+    np.testing.assert_allclose(bench.commands, np.tile(bench.spec.home + 0.4, (len(bench.commands), 1)), atol=1e-6)
+
+
+def test_a_command_says_whether_it_goes_on_from_the_one_before(bench):
+    assert not bench.run(0.1).anew  # sought
+    assert bench.run(0.005).anew and not bench.run(0.3).anew
+    bench.blocked = True
+    for _ in range(20):
+        bench.measured = bench.measured + np.array([0.01, 0, 0, 0, 0, 0, 0])
+        assert not bench.run(0.005).anew
+    while not (command := bench.run(0.005)).anew:
+        assert not np.array_equal(command.positions, bench.measured)
+    np.testing.assert_array_equal(command.positions, bench.measured)
+    assert not bench.core.tick(bench.now_ns).anew  # said once more
+
+
+def test_a_clock_that_is_set_back_as_the_bridge_begins_hides_the_arm_for_no_hour(bench):
+    bench.run(0.3)
+    bench.core.forget(bench.now_ns)
+    bench.now_ns -= 3600 * NS_PER_S
+    assert bench.run(0.2).positions is not None
+
+
+def test_patience_with_a_silent_policy_begins_when_the_bridge_does(bench):
+    bench.at_speed()
+    bench.now_ns -= 3600 * NS_PER_S  # set back while the bridge was inactive
+    bench.core.forget(bench.now_ns)
+    bench.run(0.3)
+    assert bench.core.request(Mode.POLICY, "me", bench.now_ns) is None
+    assert bench.run(bench.core._control.policy_patience_s + 1.0).mode == Mode.HOLD
 
 
 def test_who_slides_along_a_wall_from_outside_is_not_drawn_in_by_the_lag_of_the_joints(robot, make_bench):

@@ -289,6 +289,22 @@ class TestBatchedTrajectory(JointTrajectoryContract):
         wanted = [SPEC.home[6] + 0.2 * (0.2 - 0.1 + time_ns / 1e9) for time_ns in times[:5]]
         np.testing.assert_allclose([point.positions[6] for point in message.points[:5]], wanted)
 
+    def test_what_was_let_go_of_is_never_sent(self, wire):
+        """Points from before a motion ended elsewhere were sent with the first one after it: the arm was thrown."""
+        driver = self.make(wire)
+        sent: list[Any] = []
+        driver._publisher = types.SimpleNamespace(publish=sent.append)
+        for tick in range(10):
+            driver.send(SPEC.home + tick * 0.005, np.full(7, 0.2), SPEC.home, START_NS + tick * 20_000_000)
+        driver.let_go(START_NS + 200_000_000)
+        sent.clear()
+        for tick in range(10, 14):
+            driver.send(SPEC.home, REST, SPEC.home, START_NS + tick * 20_000_000)
+        for message in sent:
+            for point in message.points:
+                np.testing.assert_allclose(point.positions, SPEC.home)
+        assert sent
+
     def test_the_simulated_controller_follows_a_batch_later_without_a_seam(self, wire):
         driver = self.make(wire)
         sent: list[Any] = []

@@ -69,10 +69,10 @@ class ArmCore:
     def forget(self, now_ns: int) -> None:
         """What was commanded and seen counts no more: others may have moved the arm since. Nobody has it."""
         self.authority.hold("the arm bridge begins anew", now_ns)
-        self._policy.schedule.clear()
+        self._policy.forget()
         self._gripper.forget()
         self._command = None
-        self._clock.forget()
+        self._clock.begin(now_ns)
         self._joints.forget()
         self._where.forget()
         self._begin_anew()
@@ -81,9 +81,12 @@ class ArmCore:
         self, stamp_ns: int, positions: npt.ArrayLike, now_ns: int, gripper: float | None = None
     ) -> str | None:
         """Notes where the joints are, shape (joints,) [rad]. Returns None, or the reason it was refused."""
+        known = self._joints.positions is not None
         refused, jump = self._joints.hear(stamp_ns, positions, now_ns)
         if refused is not None:
             return refused
+        if not known:
+            self._where.lose("joint states began", now_ns)
         if jump is not None and self._command is not None and not self._where.follows_nobody:
             self._where.jumped = True
             self._stop_once(jump, now_ns)
@@ -211,10 +214,11 @@ class ArmCore:
             if burst:
                 return self._command.again(self._joints.positions)
             why = self._follow_whereabouts(now_ns)
-        if self._command is None:
+        if anew := self._command is None:
             self._where.follow_hand(self._joints)
             if (idle := self._where.why_idle(self._joints, now_ns)) is not None:
-                self.authority.hold(idle, now_ns)
+                if self._is_idle(now_ns):
+                    self.authority.hold(idle, now_ns)
                 return self._nothing(idle)
             self._anchor_to_measured()
         if (stuck := self._gripper.why_stuck(now_ns)) is not None:
@@ -234,7 +238,7 @@ class ArmCore:
             if command.verdict == Verdict.HELD:
                 self.authority.hold(command.reason, now_ns)
                 self._policy.schedule.clear()
-        self._command = self._say(command, wanted_gripper, now_ns)
+        self._command = self._say(command, wanted_gripper, now_ns, anew=anew)
         return self._command
 
     def _note_pause(self, now_ns: int, missed: int, alone: Alone) -> None:
@@ -248,12 +252,15 @@ class ArmCore:
         if alone in (Alone.GOES_ON, Alone.LAGS):
             self._filter.go_on(away_s, braking=alone == Alone.LAGS)
             self._reference = self._filter.state.p
-            self._teleop.go_on(away_s)
             self._policy.let_go()
+            if alone == Alone.GOES_ON:
+                self._teleop.go_on(away_s)
+            elif self.authority.mode == Mode.TELEOP:
+                self._begin_teleop()
             state = self._filter.state
             self.monitor.resume(state.p, state.v, state.a, self._filter.tip)
         elif alone != Alone.HOLDS or away_s >= PAUSE_S:
-            self._where.lose(now_ns)
+            self._where.lose("the control loop was paused", now_ns)
             self._filter.reset(self._filter.state.p)
             self._begin_anew()
 
@@ -281,7 +288,9 @@ class ArmCore:
 
     def _is_idle(self, now_ns: int) -> bool:
         """Whether nothing is commanded, and not for a moment only."""
-        return self._command is None or self._where.is_lost_for_long(self._joints, now_ns)
+        if self._command is None:
+            return not self._where.is_sought(self._joints, now_ns)
+        return self._where.is_lost_for_long(self._joints, now_ns)
 
     def _why_idle(self, now_ns: int) -> str:
         """Why nothing is commanded."""
@@ -335,12 +344,13 @@ class ArmCore:
 
     def _anchor_to_measured(self) -> None:
         assert self._joints.positions is not None
+        self._where.find()
         self._filter.reset(self._joints.positions)
         self._reference = self._filter.state.p
-        self.monitor.restart()
+        self._begin_anew()
         self.monitor.check(self._reference, self._kinematics.tip(self._reference))
 
-    def _say(self, command: SafeCommand, wanted_gripper: float | None, now_ns: int) -> ArmCommand:
+    def _say(self, command: SafeCommand, wanted_gripper: float | None, now_ns: int, *, anew: bool) -> ArmCommand:
         pose = self._kinematics.forward(command.positions)
         self.monitor.check(command.positions, pose[:3])
         at_rest = bool(np.abs(command.velocities).max() <= self._control.at_rest_rad_s)
@@ -367,6 +377,7 @@ class ArmCore:
             chunk_stamp_ns=stamp_ns,
             chunk_started=started,
             at_rest=at_rest,
+            anew=anew,
             measured=self._joints.positions,
             trusted=not self._where.is_blind and self.authority.mode != Mode.STOPPED,
         )

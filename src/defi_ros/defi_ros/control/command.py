@@ -37,6 +37,7 @@ class ArmCommand:
         chunk_stamp_ns: Observation time of the chunk in execution [ns]; 0: none.
         chunk_started: Whether this is the first command computed from that chunk.
         at_rest: Whether the commanded joints stand still.
+        anew: Whether this does not go on from what was commanded before.
         measured: Newest measured joints, shape (joints,) [rad]; None before the first.
         trusted: Whether the arm is there now and may be led from there to `positions`: neither silent nor STOPPED.
     """
@@ -54,9 +55,10 @@ class ArmCommand:
     chunk_stamp_ns: int = 0
     chunk_started: bool = False
     at_rest: bool = True
+    anew: bool = False
     measured: FloatArray | None
     trusted: bool = False
 
     def again(self, measured: FloatArray | None) -> ArmCommand:
         """The same motion once more, without what is said or sent only once."""
-        return replace(self, gripper_goal=None, chunk_started=False, measured=measured)
+        return replace(self, gripper_goal=None, chunk_started=False, anew=False, measured=measured)

@@ -68,8 +68,8 @@ class MeasuredJoints:
         return (self.stamp_ns - self._still_since_ns) / NS_PER_S
 
     def forget(self) -> None:
-        """Where the arm was counts no more."""
-        self.positions = None
+        """Where the arm was, and since when, counts no more."""
+        self.positions, self.stamp_ns = None, 0
 
     def silent_s(self, now_ns: int) -> float:
         """How long ago the newest came [s]."""

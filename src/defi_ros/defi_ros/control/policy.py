@@ -65,6 +65,11 @@ class PolicyTarget:
             self.shortage.refuse(refused, now_ns)
         return refused
 
+    def forget(self) -> None:
+        """Nothing that was heard counts any more."""
+        self.schedule.clear()
+        self._heard_ns = 0
+
     def set_back(self, by_ns: int) -> None:
         """The clock was set back: what is old stays as old."""
         self._heard_ns -= by_ns

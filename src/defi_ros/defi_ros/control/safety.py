@@ -91,8 +91,11 @@ class SafetyFilter:
 
     @property
     def _let_out_m(self) -> FloatArray:
-        """How far outside each wall a target may be, shape (6 + planes,) [m]."""
-        return np.maximum(self._least_outside_m, self._asked_outside_m)
+        """How far outside each wall a target may be, shape (6 + planes,) [m]: no further than where it was found.
+
+        What it overruns by itself, it may come back from; it is not led there again.
+        """
+        return np.minimum(np.maximum(self._least_outside_m, self._asked_outside_m), self._found_outside_m)
 
     @property
     def tip(self) -> FloatArray:
@@ -116,7 +119,8 @@ class SafetyFilter:
         start = np.clip(np.asarray(positions, dtype=np.float64), self._limits.lower, self._limits.upper)
         self._state = JointState.at_rest(start)
         self._tip = self._tip_at(start)
-        self._least_outside_m = self._way_outside_m = np.maximum(self._outside_m(self._tip), 0.0)  # of each wall
+        self._found_outside_m = np.maximum(self._outside_m(self._tip), 0.0)  # of each wall
+        self._least_outside_m = self._way_outside_m = self._found_outside_m
         self._forget_references()
 
     def go_on(self, seconds: float, *, braking: bool) -> None:

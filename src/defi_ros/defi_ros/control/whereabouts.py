@@ -32,7 +32,8 @@ class Whereabouts:
         self.follows_nobody = False
         self.jumped = False
         self._seen: FloatArray | None = None  # where the arm was seen last, while joint states are away
-        self._paused_ns: int | None = None  # when the loop went on after a pause, until the arm is seen at rest
+        self._lost_ns: int | None = None  # when commands went on after they had not, until the arm is seen at rest
+        self._lost_by = ""  # what it was that they had not
         self._led = False  # whether somebody leads the arm back into its range
 
     @property
@@ -55,7 +56,11 @@ class Whereabouts:
 
     def forget(self) -> None:
         """Nothing is known of the arm any more, but that its joint states are not to be believed where they were not."""
-        self._seen, self._paused_ns, self._led = None, None, False
+        self._seen, self._lost_ns, self._led = None, None, False
+
+    def find(self) -> None:
+        """The arm is commanded from where it is seen."""
+        self._lost_ns = None
 
     def forgive(self) -> None:
         """A person has reset the arm: it is where it says it is, and may stand there."""
@@ -64,28 +69,33 @@ class Whereabouts:
 
     def set_back(self, by_ns: int) -> None:
         """The clock was set back."""
-        if self._paused_ns is not None:
-            self._paused_ns -= by_ns
+        if self._lost_ns is not None:
+            self._lost_ns -= by_ns
 
-    def lose(self, now_ns: int) -> None:
-        """The loop was paused until now, in motion: where the arm rests is known when it is seen there."""
-        self._paused_ns = now_ns
+    def lose(self, why: str, now_ns: int) -> None:
+        """The arm may be in motion, of which commands know nothing: where it rests is known when it is seen there."""
+        self._lost_ns, self._lost_by = now_ns, why
 
     def why_lost(self, joints: MeasuredJoints, now_ns: int) -> str | None:
-        """Why it is not known where the arm rests: it was not seen there since the loop was paused."""
-        if self._paused_ns is None:
+        """Why it is not known where the arm rests: it was not seen there since."""
+        if self._lost_ns is None:
             return None
-        since_s = (now_ns - self._paused_ns) / NS_PER_S
-        if joints.stamp_ns < self._paused_ns:
-            return f"the control loop was paused {since_s:.1f} s ago: waiting to see the arm"
+        since = f"{self._lost_by} {(now_ns - self._lost_ns) / NS_PER_S:.1f} s ago"
+        if joints.stamp_ns < self._lost_ns:
+            return f"{since}: waiting to see the arm"
         if self.jumped or joints.still_s < BRAKED_S:
-            return f"the control loop was paused {since_s:.1f} s ago: waiting to see the arm at rest"
+            return f"{since}: waiting to see the arm at rest"
         return None
+
+    def is_sought(self, joints: MeasuredJoints, now_ns: int) -> bool:
+        """Whether the arm is only looked for, and has not been for long."""
+        why = self.why_idle(joints, now_ns)
+        return why is not None and why == self.why_lost(joints, now_ns) and not self.is_lost_for_long(joints, now_ns)
 
     def is_lost_for_long(self, joints: MeasuredJoints, now_ns: int) -> bool:
         """Whether that takes so long that nobody is to be kept waiting for the arm."""
-        paused_ns = self._paused_ns
-        return paused_ns is not None and now_ns - paused_ns > LOST_NS and self.why_lost(joints, now_ns) is not None
+        lost_ns = self._lost_ns
+        return lost_ns is not None and now_ns - lost_ns > LOST_NS and self.why_lost(joints, now_ns) is not None
 
     def why_idle(self, joints: MeasuredJoints, now_ns: int) -> str | None:
         """Why an arm that is not seen, is outside the ranges of its file, or is led back into them is not commanded."""
@@ -119,9 +129,8 @@ class Whereabouts:
         assert joints.positions is not None
         if joints.why_silent(now_ns) is not None or (stopped and self.jumped and not self.follows_nobody):
             return Place.KEPT, ""
-        if self._paused_ns is not None:
-            self._paused_ns = None
-            return Place.FOUND, "the control loop was paused"
+        if self._lost_ns is not None:
+            return Place.FOUND, self._lost_by
         if self._seen is not None and self._standing.rests:
             # On its last way to rest, which it was not seen to take, nobody has moved it.
             moved = np.minimum(np.abs(joints.positions - self._seen), np.abs(joints.positions - commanded))

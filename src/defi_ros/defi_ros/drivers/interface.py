@@ -103,7 +103,7 @@ class ArmDriver(Protocol):
         ...
 
     def let_go(self, time_ns: int) -> None:
-        """Nothing is commanded from now on: says what is needed for the arm not to go on."""
+        """Nothing is commanded from now on, or what comes does not go on from what was: says what ends that motion."""
         ...
 
     def stop(self, positions: FloatArray, time_ns: int) -> None:

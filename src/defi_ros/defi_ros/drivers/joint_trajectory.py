@@ -134,6 +134,10 @@ class BatchedTrajectoryDriver(JointTrajectoryDriver):
         """See `ArmDriver.alone`: what is told `batch_s` ahead can be told later."""
         return Alone.LAGS if self._was_sent_within(self._batch_s - PERIOD_S, time_ns) else Alone.STOPS
 
+    def let_go(self, time_ns: int) -> None:
+        """See `ArmDriver.let_go`; what was not sent yet never is."""
+        self._recent.clear()
+
     def stop(self, positions: FloatArray, time_ns: int) -> None:
         """See `ArmDriver.stop`."""
         self._recent.append((time_ns, positions.copy(), 0.0 * positions))

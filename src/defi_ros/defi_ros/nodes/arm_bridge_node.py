@@ -177,15 +177,16 @@ class ArmBridgeNode(DefiNode):
         now_ns, late_ns = self.now_ns(), self._pacer.late_ns
         self._inbox.deliver(now_ns)
         command = self._core.tick(now_ns, late_ns, self._pacer.missed, self._driver.alone(now_ns))
+        if command.anew:
+            self._driver.let_go(now_ns)
         if command.positions is not None:
             measured = command.measured if command.trusted else None
             self._driver.send(command.positions, command.velocities, measured, now_ns)
-            if self._starts_policy:
-                self._core.request(Mode.POLICY, "control.start_mode", now_ns)
         elif self._last is not None and self._last.positions is not None:
             self._driver.let_go(now_ns)
-        if command.measured is not None:  # an arm that must be led by hand first is given to nobody by itself
+        if self._starts_policy and command.measured is not None:  # refused for an arm that must be led by hand first
             self._starts_policy = False
+            self._core.request(Mode.POLICY, "control.start_mode", now_ns)
         latency_ms = self._report.note(command, self.now_ns())
         self._inbox.tool_pose = command.pose
         if command.gripper_goal is not None:
