@@ -30,7 +30,7 @@ class Played:
         self.core = ArmCore(robot.spec, robot.control, robot.gripper, self.kinematics)
         self.period_ns, self.now_ns = round(NS_PER_S / robot.control.rate_hz), START_NS
         self.measured = np.array(robot.spec.home)
-        self.run(0.02, held=False)  # nobody takes an arm that was not seen yet
+        self.run(0.2, held=False)  # an arm is commanded once it was seen at rest
         self.run(0.5)
 
     def run(self, seconds: float, *, held: bool = True) -> ArmCommand:

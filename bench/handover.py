@@ -96,8 +96,8 @@ class Bench:
     def trial(self, rng: np.random.Generator) -> Trial:
         """Drives at top speed, hands over, holds and releases."""
         core = self.core
-        for _ in range(3):
-            self.tick()
+        while self.tick().positions is None:
+            pass
         core.request(Mode.POLICY, "bench", self.now_ns)
         self.tick()
         before, ticks = core.monitor.violations, round(rng.uniform(0.4, 1.0) * DRIVE_S * RATE_HZ)

@@ -49,12 +49,17 @@ def trial(robot: RobotFile, kinematics: Kinematics, kind: str, seed: int) -> lis
     period_ns = round(NS_PER_S / robot.control.rate_hz)
     now_ns, measured, tips = NS_PER_S, spec.home.copy(), []
     home = kinematics.forward(measured)
-    for tick in range(round((CHUNKS + 1) * CHUNK_S * NS_PER_S / period_ns)):
+    command = core.tick(now_ns)
+    while command.positions is None:  # it is looked for
         now_ns += period_ns
         core.on_state(now_ns, measured, now_ns, 1.0)
-        if tick == 2:
-            core.request(Mode.POLICY, "jumps", now_ns)
-        elif tick > 2 and (now_ns - 3 * period_ns) % round(CHUNK_S * NS_PER_S) < period_ns:
+        command = core.tick(now_ns)
+    core.request(Mode.POLICY, "jumps", now_ns)
+    begun_ns = now_ns
+    for _ in range(round((CHUNKS + 1) * CHUNK_S * NS_PER_S / period_ns)):
+        now_ns += period_ns
+        core.on_state(now_ns, measured, now_ns, 1.0)
+        if (now_ns - begun_ns) % round(CHUNK_S * NS_PER_S) < period_ns:
             poses = rows(kind, home, spec.workspace.velocity_m_s, rng)
             refused = core.on_chunk(ActionChunk(now_ns, ROW_NS, "ee_pose", poses, np.ones(ROWS), spec.arm), now_ns)
             if refused:
