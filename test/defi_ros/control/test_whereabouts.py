@@ -1,6 +1,7 @@
 """An arm that did not go by its commands: pauses, silences, wrong encoders, other hands, and two of them at a time."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -135,6 +136,19 @@ def test_what_a_person_wants_does_not_run_ahead_of_an_arm_that_brakes(bench):
     bench.check()
 
 
+@pytest.mark.parametrize("alone", [Alone.LAGS, Alone.STOPS])
+def test_what_a_person_wants_of_the_gripper_outlives_a_pause(bench, alone):
+    bench.run(0.3)
+    bench.teleop((0, 0.1, 0, 0, 0, 0), gripper=1.0)
+    bench.run(0.02)
+    for tick in range(100):
+        bench.teleop((0, 0.1, 0, 0, 0, 0), gripper=0.0)
+        if tick == 0:
+            pause(bench, 0.05, alone)
+        command = bench.run(0.01)
+    assert command.mode == Mode.TELEOP and command.gripper == 0.0
+
+
 def test_an_arm_whose_controller_stops_it_is_looked_for_after_any_pause(bench):
     bench.at_speed()
     assert pause(bench, 0.03, Alone.STOPS).positions is None
@@ -207,6 +221,25 @@ def test_a_tick_that_is_missed_before_a_wall_is_no_reason_to_fall_silent(bench):
     assert bench.kinematics.forward(bench.commands[-1])[2] > floor + 0.1
 
 
+def below(bench, depth_m):
+    """Joints that hold the tip that far below the floor of the workspace [rad]."""
+    pose = bench.kinematics.forward(bench.measured)
+    pose[2] = bench.spec.workspace.lower[2] - depth_m
+    return bench.kinematics.inverse(pose, bench.measured, max_iterations=100).q
+
+
+@pytest.mark.parametrize(("paused_s", "gives_way"), [(0.2, False), (2.0, True)])
+def test_what_an_arm_overran_by_itself_in_a_pause_does_not_move_a_wall(bench, paused_s, gives_way):
+    """Again and again paused, a policy came through the floor; in a long pause a hand may have put the arm there."""
+    bench.at_speed()
+    bench.blocked, bench.measured = True, below(bench, 0.005)
+    assert pause(bench, paused_s).positions is None
+    np.testing.assert_array_equal(bench.run(0.3).positions, bench.measured)
+    let_out_m = bench.spec.workspace.lower[2] - bench.core._filter.box.lower[2]
+    assert let_out_m == pytest.approx(0.005 if gives_way else 0.0, abs=1e-3)
+    bench.check()
+
+
 def test_a_joint_that_would_go_on_beyond_its_range_stays_within(bench):
     bench.run(0.3)
     limit, filtered = bench.spec.limits.upper[6], bench.core._filter
@@ -229,8 +262,9 @@ def test_a_joint_that_would_go_on_beyond_its_range_stays_within(bench):
     assert len(changes) and np.abs(changes).max() <= bench.spec.limits.acceleration[6] + 1e-9
 
 
+@pytest.mark.parametrize("was_outside", [False, True])
 @pytest.mark.parametrize("one_in", [30, 10])
-def test_ticks_that_are_missed_now_and_then_do_not_move_a_wall_outwards(bench, one_in):
+def test_ticks_that_are_missed_now_and_then_do_not_move_a_wall_outwards(bench, one_in, was_outside):
     """Each overrun once was where the next target might be: a policy came through the floor, by all that it asked for."""
     kinematics, floor, filtered = bench.kinematics, bench.spec.workspace.lower[2], bench.core._filter
     pose = kinematics.forward(bench.spec.home)
@@ -238,7 +272,9 @@ def test_ticks_that_are_missed_now_and_then_do_not_move_a_wall_outwards(bench, o
     above = kinematics.inverse(pose, bench.spec.home, max_iterations=60).q
     pose[2] = floor - 0.05
     under = kinematics.inverse(pose, above, max_iterations=60).q
-    filtered.reset(above)
+    filtered.reset(under if was_outside else above)
+    while was_outside and filtered.tip[2] < floor + 0.029:
+        filtered.step(above)
     lowest_m = 0.0
     for tick in range(3000):
         time_s = tick / 200.0
@@ -295,6 +331,40 @@ def test_who_has_the_arm_before_it_is_found_begins_from_where_it_is(bench, mode)
         command = bench.run(0.01)
     assert command.mode == mode
     np.testing.assert_allclose(bench.commands, np.tile(bench.spec.home + 0.4, (len(bench.commands), 1)), atol=1e-6)
+
+
+def test_an_arm_that_is_led_while_its_joint_states_come_back_is_waited_for(bench):
+    """It was held in mid motion, where it was seen first."""
+    bench.run(0.5)
+    bench.silent = bench.blocked = True
+    for _ in range(60):
+        bench.measured = bench.measured + np.array([0.006, 0, 0, 0, 0, 0, 0])
+        bench.run(0.005)
+    bench.silent = False
+    for _ in range(40):
+        bench.measured = bench.measured + np.array([0.006, 0, 0, 0, 0, 0, 0])
+        command = bench.run(0.005)
+        assert command.positions is None
+    assert re.fullmatch(
+        r"panda_joint1 was moved by 0.3\d rad while there were no joint states, until 0.2 s ago: waiting to see the arm at rest",
+        command.verdict_reason,
+    )
+    np.testing.assert_array_equal(bench.run(0.2).positions, bench.measured)
+
+
+def test_a_burst_in_the_tick_in_which_the_arm_is_found_does_not_lead_it_back(bench):
+    bench.at_speed()
+    pause(bench, 0.2)
+    bench.blocked = True
+    for _ in range(100):
+        bench.measured = bench.measured + np.array([0.01, 0, 0, 0, 0, 0, 0])
+        assert bench.run(0.005).positions is None
+    while bench.core._where.why_lost(bench.core._joints, bench.now_ns) is not None:
+        bench.now_ns += PERIOD_NS
+        bench.core.on_state(bench.now_ns, bench.measured, bench.now_ns, 1.0)
+    bench.core.tick(bench.now_ns - PERIOD_NS // 2)  # what is missing of a period: a burst
+    command = bench.core.tick(bench.now_ns - PERIOD_NS // 2 + 1)
+    assert command.positions is None or np.abs(command.positions - bench.measured).max() < 1e-6
 
 
 def test_a_command_says_whether_it_goes_on_from_the_one_before(bench):

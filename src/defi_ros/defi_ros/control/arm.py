@@ -72,7 +72,7 @@ class ArmCore:
         self._policy.forget()
         self._gripper.forget()
         self._command = None
-        self._clock.begin(now_ns)
+        self._clock.forget()
         self._joints.forget()
         self._where.forget()
         self._begin_anew()
@@ -133,7 +133,7 @@ class ArmCore:
         if refused is None and self.authority.mode == Mode.TELEOP:
             if before != Mode.TELEOP:
                 self._policy.schedule.clear()
-                self._begin_teleop()
+                self._teleop.take(self._begin_at_rest())
                 self._teleop_tick = self._ticks
             return self._teleop.follow(command, now_ns)
         return refused
@@ -154,10 +154,10 @@ class ArmCore:
         """Why a person's device was not obeyed just now; "" if it was."""
         return self._refusal if 0 <= now_ns - self._refused_ns < REFUSED_NS else ""
 
-    def _begin_teleop(self) -> None:
-        """A person's target begins where the arm comes to rest by itself."""
+    def _begin_at_rest(self) -> FloatArray:
+        """Where the arm comes to rest by itself, shape (joints,) [rad]: there a person's target begins."""
         self._reference = self._filter.begin_at_rest()
-        self._teleop.start(self._reference)
+        return self._reference
 
     def on_emergency_stop(self, pressed: bool, now_ns: int, source: str = "emergency stop") -> None:
         """Latches STOPPED while pressed; released, it stays STOPPED until a reset is asked for."""
@@ -211,7 +211,7 @@ class ArmCore:
                 if self._where.is_lost_for_long(self._joints, now_ns):
                     self.authority.hold(lost, now_ns)
                 return self._nothing(lost)
-            if burst:
+            if burst and not self._where.is_lost:
                 return self._command.again(self._joints.positions)
             why = self._follow_whereabouts(now_ns)
         if anew := self._command is None:
@@ -256,19 +256,19 @@ class ArmCore:
             if alone == Alone.GOES_ON:
                 self._teleop.go_on(away_s)
             elif self.authority.mode == Mode.TELEOP:
-                self._begin_teleop()
+                self._teleop.start(self._begin_at_rest())
             state = self._filter.state
             self.monitor.resume(state.p, state.v, state.a, self._filter.tip)
         elif alone != Alone.HOLDS or away_s >= PAUSE_S:
-            self._where.lose("the control loop was paused", now_ns)
-            self._filter.reset(self._filter.state.p)
+            self._where.lose("the control loop was paused", now_ns, away_s=away_s)
+            self._filter.reset(self._filter.state.p, moved=False)
             self._begin_anew()
 
-    def _begin_anew(self) -> None:
-        """What comes does not continue what was commanded last."""
+    def _begin_anew(self, *, moved: bool = False) -> None:
+        """What comes does not continue what was commanded last; others may have `moved` the arm meanwhile."""
         self._teleop_tick = -1
         self._policy.let_go()
-        self.monitor.restart()
+        self.monitor.restart(moved=moved)
 
     def _follow_whereabouts(self, now_ns: int) -> str:
         """Goes on from where the arm is, where it was moved by other means; "" or what is to be said of that."""
@@ -288,8 +288,8 @@ class ArmCore:
 
     def _is_idle(self, now_ns: int) -> bool:
         """Whether nothing is commanded, and not for a moment only."""
-        if self._command is None:
-            return not self._where.is_sought(self._joints, now_ns)
+        if self._command is None and not self._where.is_sought(self._joints, now_ns):
+            return self._where.why_idle(self._joints, now_ns) is not None
         return self._where.is_lost_for_long(self._joints, now_ns)
 
     def _why_idle(self, now_ns: int) -> str:
@@ -329,7 +329,7 @@ class ArmCore:
                 self.authority.hold(why, now_ns)
                 return None, None, why
             if self._teleop_tick != self._ticks - 1:  # the arm rested meanwhile, for want of joint states
-                self._begin_teleop()
+                self._teleop.start(self._begin_at_rest())
             self._teleop_tick = self._ticks
             target, why = self._teleop.step(self._reference, self._filter.box)
             return target, self._teleop.gripper, why
@@ -344,10 +344,10 @@ class ArmCore:
 
     def _anchor_to_measured(self) -> None:
         assert self._joints.positions is not None
-        self._where.find()
-        self._filter.reset(self._joints.positions)
+        moved = self._where.find()
+        self._filter.reset(self._joints.positions, moved=moved)
         self._reference = self._filter.state.p
-        self._begin_anew()
+        self._begin_anew(moved=moved)
         self.monitor.check(self._reference, self._kinematics.tip(self._reference))
 
     def _say(self, command: SafeCommand, wanted_gripper: float | None, now_ns: int, *, anew: bool) -> ArmCommand:

@@ -34,14 +34,16 @@ class LimitMonitor:
         self._workspace = spec.workspace
         self._recent: deque[FloatArray] = deque(maxlen=4)
         self._tip: FloatArray | None = None
-        self._began_outside_m = np.zeros(6 + len(spec.workspace.planes))  # of each wall
+        self._began_outside_m: FloatArray | None = None  # of each wall
         self.violations = 0
         self.last = ""
 
-    def restart(self) -> None:
-        """Forgets earlier commands: the next one starts from a resting arm."""
+    def restart(self, *, moved: bool) -> None:
+        """Forgets earlier commands: the next one starts from a resting arm, which others may have `moved` there."""
         self._recent.clear()
         self._tip = None
+        if moved:
+            self._began_outside_m = None
 
     def resume(self, positions: FloatArray, velocities: FloatArray, accelerations: FloatArray, tip: FloatArray) -> None:
         """Forgets earlier commands: the next one goes on from an arm in motion, each of shape (joints,) [rad, s]."""
@@ -92,14 +94,13 @@ class LimitMonitor:
     def _tip_fault(self, tip: FloatArray) -> str:
         box = self._workspace
         beyond_m = self._beyond_m(tip)
-        began_anew = beyond_m < -WAY_BACK_M if self._tip is not None else np.full(len(beyond_m), True)
-        self._began_outside_m = np.where(began_anew, np.maximum(beyond_m, 0.0), self._began_outside_m)
+        began_m = np.maximum(beyond_m, 0.0) if self._began_outside_m is None else self._began_outside_m
+        began_m = self._began_outside_m = np.where(beyond_m < -WAY_BACK_M, 0.0, began_m)
         if self._tip is None:
             return ""
         speed = float(np.linalg.norm(tip - self._tip)) * self._rate_hz
         if speed > (1 + RELATIVE_SLACK) * box.velocity_m_s:
             return f"tip: {speed:.2f} m/s > {box.velocity_m_s:.2f} m/s"
-        began_m = self._began_outside_m
         outside = beyond_m > BOX_SLACK_M + began_m + np.minimum(began_m, WAY_BACK_M)
         if outside.any() and (outside & (beyond_m > self._beyond_m(self._tip) + STANDS_M)).any():
             return f"tip: {beyond_m.max() * 1e3:.0f} mm outside the workspace and going further"

@@ -91,10 +91,7 @@ class SafetyFilter:
 
     @property
     def _let_out_m(self) -> FloatArray:
-        """How far outside each wall a target may be, shape (6 + planes,) [m]: no further than where it was found.
-
-        What it overruns by itself, it may come back from; it is not led there again.
-        """
+        """How far outside each wall a target may be, shape (6 + planes,) [m]: no further than where others have put it."""
         return np.minimum(np.maximum(self._least_outside_m, self._asked_outside_m), self._found_outside_m)
 
     @property
@@ -113,14 +110,21 @@ class SafetyFilter:
         self._asked_outside_m = np.maximum(self._outside_m(self._reference_tip), 0.0)
         return place
 
-    def reset(self, positions: npt.ArrayLike) -> None:
-        """Starts anew from rest at `positions`, clamped to the joint limits."""
+    def reset(self, positions: npt.ArrayLike, *, moved: bool = True) -> None:
+        """Starts anew from rest at `positions`, clamped to the joint limits.
+
+        Args:
+            positions: Shape (joints,) [rad].
+            moved: Whether others may have put it there. Then it need not come in from outside a wall; what it overran by
+                itself, it comes back from.
+        """
         self._overran = False  # whether it went on by itself, perhaps too near a wall, until it stands
         start = np.clip(np.asarray(positions, dtype=np.float64), self._limits.lower, self._limits.upper)
         self._state = JointState.at_rest(start)
         self._tip = self._tip_at(start)
-        self._found_outside_m = np.maximum(self._outside_m(self._tip), 0.0)  # of each wall
-        self._least_outside_m = self._way_outside_m = self._found_outside_m
+        self._least_outside_m = self._way_outside_m = np.maximum(self._outside_m(self._tip), 0.0)  # of each wall
+        if moved:
+            self._found_outside_m = self._least_outside_m
         self._forget_references()
 
     def go_on(self, seconds: float, *, braking: bool) -> None:
@@ -288,6 +292,8 @@ class SafetyFilter:
         limits = self._limits  # the last 1e-12 of arithmetic
         self._state = JointState(np.minimum(np.maximum(state.p, limits.lower), limits.upper), state.v, state.a)
         self._tip = self._tip_at(self._state.p)
+        if self._found_outside_m.any():  # a wall that it has come in from stands again
+            self._found_outside_m = np.where(self._outside_m(self._tip) < -WAY_BACK_M, 0.0, self._found_outside_m)
         if self._overran and not self._state.v.any():  # it has come to stand outside, and may go back in from there
             self._least_outside_m = np.maximum(self._least_outside_m, self._outside_m(self._tip))
             self._overran = False

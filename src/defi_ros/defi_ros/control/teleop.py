@@ -57,12 +57,16 @@ class TeleopTarget:
         self._gripper_before: float | None = None
         self.gripper: float | None = None
 
+    def take(self, positions: FloatArray) -> None:
+        """A person takes the arm: see `start`. The gripper stays as it is."""
+        self.start(positions)
+        self.gripper = self._gripper_before = None
+
     def start(self, positions: FloatArray) -> None:
         """Begins where the arm would come to rest by itself, shape (joints,) [rad]: taking over never turns it back."""
         self._pose = self._kinematics.forward(positions)
         self._ramp.begin()
         self._twist, self._effort = np.zeros(6), 0.0
-        self.gripper = self._gripper_before = None
 
     def go_on(self, seconds: float) -> None:
         """The arm went on evenly for so long [s]; so does what the person wants."""

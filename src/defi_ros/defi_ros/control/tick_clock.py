@@ -14,9 +14,9 @@ class TickClock:
         self._period_ns = period_ns
         self._before_ns: int | None = None
 
-    def begin(self, now_ns: int) -> None:
-        """The next tick is the first, and may come at once."""
-        self._before_ns = now_ns - self._period_ns
+    def forget(self) -> None:
+        """The next tick is the first."""
+        self._before_ns = None
 
     def note(self, due_ns: int, missed: int) -> tuple[bool, int]:
         """Whether a tick comes too early, and by how much the clock was set back before it [ns].

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from defi_models.contract import NS_PER_S, FloatArray, RobotSpec
@@ -14,6 +16,8 @@ STOPPED_SLACK_RAD = 0.002
 # A controller that nobody commands has brought the arm to rest when it is seen to stand for this long [s].
 BRAKED_S = 0.1
 LOST_NS = NS_PER_S  # who has an arm that is not seen at rest for so long has it no more
+# In a pause of the loop this long other hands may have moved the arm [s]; in a shorter one it has moved by itself.
+HANDS_S = 1.0
 LED_BACK = "it is led back into its range; let go of it"
 
 
@@ -33,8 +37,13 @@ class Whereabouts:
         self.jumped = False
         self._seen: FloatArray | None = None  # where the arm was seen last, while joint states are away
         self._lost_ns: int | None = None  # when commands went on after they had not, until the arm is seen at rest
-        self._lost_by = ""  # what it was that they had not
+        self._lost_by, self._by_itself = "", False  # what it was that they had not; whether it moved by itself alone
         self._led = False  # whether somebody leads the arm back into its range
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the arm is looked for."""
+        return self._lost_ns is not None
 
     @property
     def is_blind(self) -> bool:
@@ -58,9 +67,11 @@ class Whereabouts:
         """Nothing is known of the arm any more, but that its joint states are not to be believed where they were not."""
         self._seen, self._lost_ns, self._led = None, None, False
 
-    def find(self) -> None:
-        """The arm is commanded from where it is seen."""
+    def find(self) -> bool:
+        """The arm is commanded from where it is seen; returns whether others may have moved it there."""
+        moved = self._lost_ns is None or not self._by_itself
         self._lost_ns = None
+        return moved
 
     def forgive(self) -> None:
         """A person has reset the arm: it is where it says it is, and may stand there."""
@@ -72,8 +83,15 @@ class Whereabouts:
         if self._lost_ns is not None:
             self._lost_ns -= by_ns
 
-    def lose(self, why: str, now_ns: int) -> None:
-        """The arm may be in motion, of which commands know nothing: where it rests is known when it is seen there."""
+    def lose(self, why: str, now_ns: int, *, away_s: float = math.inf) -> None:
+        """The arm may be in motion, of which commands know nothing: where it rests is known when it is seen there.
+
+        Args:
+            why: What has begun, or ended, now.
+            now_ns: The time now [ns].
+            away_s: How long nothing was commanded [s].
+        """
+        self._by_itself = away_s < HANDS_S and (self._lost_ns is None or self._by_itself)
         self._lost_ns, self._lost_by = now_ns, why
 
     def why_lost(self, joints: MeasuredJoints, now_ns: int) -> str | None:
@@ -89,8 +107,8 @@ class Whereabouts:
 
     def is_sought(self, joints: MeasuredJoints, now_ns: int) -> bool:
         """Whether the arm is only looked for, and has not been for long."""
-        why = self.why_idle(joints, now_ns)
-        return why is not None and why == self.why_lost(joints, now_ns) and not self.is_lost_for_long(joints, now_ns)
+        lately = self._lost_ns is not None and now_ns - self._lost_ns <= LOST_NS
+        return lately and not (self.jumped or self._led or joints.out_of_range())
 
     def is_lost_for_long(self, joints: MeasuredJoints, now_ns: int) -> bool:
         """Whether that takes so long that nobody is to be kept waiting for the arm."""
@@ -136,10 +154,9 @@ class Whereabouts:
             moved = np.minimum(np.abs(joints.positions - self._seen), np.abs(joints.positions - commanded))
             worst = int(np.argmax(moved))
             if moved[worst] > self._moved_rad:
-                return (
-                    Place.NEW,
-                    f"{self._names[worst]} was moved by {moved[worst]:.2f} rad while there were no joint states",
-                )
+                why = f"{self._names[worst]} was moved by {moved[worst]:.2f} rad while there were no joint states"
+                self.lose(f"{why}, until", now_ns)  # whoever moved it may hold it still
+                return Place.NEW, why
         if stopped and self.follows_nobody and self._standing.rests:
             away = np.abs(joints.positions - commanded).max()
             return (Place.FOUND, "the robot follows nobody") if away > STOPPED_SLACK_RAD else (Place.KEPT, "")

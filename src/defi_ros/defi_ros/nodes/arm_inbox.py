@@ -131,8 +131,8 @@ class ArmInbox:
         self.put(follow)
 
     def _in_base(self, twist: FloatArray) -> FloatArray:
-        if self.tool_pose is None:
-            raise ContractError("teleop: got a twist in the tool's frame before the first joint state")
+        if self.tool_pose is None:  # nothing is commanded: the deadman alone counts
+            return np.zeros(6)
         x, y, z, w = self.tool_pose[3:]
         axis = np.array([x, y, z])
         rows = twist.reshape(2, 3)
