@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from defi_ros.bridge import qos
 from defi_ros.bridge.convert import chunk_to, to_ns
 from defi_ros.control.kinematics import Kinematics
 from defi_ros.nodes.arm_bridge_node import ArmBridgeNode
+from defi_ros.nodes.arm_inbox import ArmInbox
 from defi_ros.robot import load_robot
 
 pytestmark = pytest.mark.ros
@@ -448,6 +450,23 @@ def test_a_person_at_the_device_takes_over_and_the_arm_rests_when_the_stream_sto
     graph.until(goes_down)
     assert arm.state.mode == ControlState.TELEOP and arm.state.source == "joystick"
     graph.until(lambda: arm.state.mode == ControlState.HOLD and arm.state.at_rest)
+
+
+def test_while_nothing_is_commanded_a_twist_in_the_tool_s_frame_is_none_and_its_deadman_counts():
+    """The deadman was not passed on: after a short pause its device had lost the arm, for a reason that was none."""
+    wishes = []
+    core = types.SimpleNamespace(on_teleop=lambda wish, now_ns: wishes.append(wish))
+    health = types.SimpleNamespace(trouble=lambda kind, why: None)
+    inbox = ArmInbox(core, None, health, "base", "tool")
+    inbox.listens = inbox.obeys = True
+    command = TeleopCommand(source="joystick", deadman=True)
+    command.header.frame_id, command.twist = "tool", Twist(linear=Vector3(z=0.05))
+    for pose in (None, np.array([0.5, 0.0, 0.3, 1.0, 0.0, 0.0, 0.0])):
+        inbox.tool_pose = pose
+        inbox.on_teleop(command)
+        inbox.deliver(0)
+    assert [wish.deadman for wish in wishes] == [True, True]
+    np.testing.assert_allclose([wish.twist[2] for wish in wishes], [0.0, -0.05])
 
 
 def test_a_twist_in_an_unknown_frame_is_refused_with_those_that_exist(graph, arm):

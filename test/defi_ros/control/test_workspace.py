@@ -82,6 +82,17 @@ def test_the_monitor_sees_a_tip_behind_a_plane(walled, kinematics):
     assert "outside the workspace" in monitor.check(home, np.array([0.3, 0.2015, 0.5]))
 
 
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_monitor_lets_an_arm_stand_where_others_put_it_and_not_where_it_went_by_itself(walled, moved):
+    monitor = LimitMonitor(walled, RATE_HZ)
+    home = np.array(walled.home)
+    monitor.check(home, np.array([0.3, 0.1999, 0.5]))
+    monitor.restart(moved=moved)
+    assert monitor.check(home, np.array([0.3, 0.21, 0.5])) == ""
+    assert monitor.check(home, np.array([0.3, 0.21, 0.5])) == ""
+    assert ("going further" in monitor.check(home, np.array([0.3, 0.2115, 0.5]))) is not moved
+
+
 def test_a_robot_without_walls_is_cut_by_none(spec):
     assert spec.workspace.planes.shape == (0, 4)
     assert dataclasses.replace(spec.workspace).planes.shape == (0, 4)

@@ -87,7 +87,8 @@ class ArmCore:
             return refused
         if not known:
             self._where.lose("joint states began", now_ns)
-        if jump is not None and self._command is not None and not self._where.follows_nobody:
+        commanded = self._command is not None or (known and self._where.is_lost)
+        if jump is not None and commanded and not self._where.follows_nobody:
             self._where.jumped = True
             self._stop_once(jump, now_ns)
         if gripper is not None:
@@ -220,7 +221,7 @@ class ArmCore:
                 if self._is_idle(now_ns):
                     self.authority.hold(idle, now_ns)
                 return self._nothing(idle)
-            self._anchor_to_measured()
+            self._anchor_to_measured(now_ns)
         if (stuck := self._gripper.why_stuck(now_ns)) is not None:
             self.on_gripper_trouble(stuck, now_ns)
         self._ticks += 1
@@ -342,9 +343,9 @@ class ArmCore:
             return self._policy.step(self._filter.state, self._reference, now_ns, late_ns, self._ticks)
         return None, None, moved or self._lately_refused(now_ns)
 
-    def _anchor_to_measured(self) -> None:
+    def _anchor_to_measured(self, now_ns: int) -> None:
         assert self._joints.positions is not None
-        moved = self._where.find()
+        moved = self._where.find(now_ns)
         self._filter.reset(self._joints.positions, moved=moved)
         self._reference = self._filter.state.p
         self._begin_anew(moved=moved)

@@ -31,6 +31,8 @@ BOX_SLACK_M = 1e-4
 # An arm that stands outside, as one that was moved by hand, may go so much further on its way back: its joints do not set
 # out together, and the tip could not move at all otherwise. The nearer it may come to rest, the less.
 WAY_BACK_M = 0.02
+# From where it overran a wall by itself, an arm is led back this fast [m/s].
+COME_IN_M_S = 0.05
 # Parts of the way from braking to the wanted motion that are tried for the tip's sake, boldest first.
 MIXTURES = (0.8, 0.5, 0.2)
 # Places on the way to rest that are looked at: this far apart in time, but no more than so many.
@@ -91,7 +93,7 @@ class SafetyFilter:
 
     @property
     def _let_out_m(self) -> FloatArray:
-        """How far outside each wall a target may be, shape (6 + planes,) [m]: no further than where others have put it."""
+        """How far outside each wall a target may be, shape (6 + planes,) [m]: no further than where the arm was found."""
         return np.minimum(np.maximum(self._least_outside_m, self._asked_outside_m), self._found_outside_m)
 
     @property
@@ -115,16 +117,17 @@ class SafetyFilter:
 
         Args:
             positions: Shape (joints,) [rad].
-            moved: Whether others may have put it there. Then it need not come in from outside a wall; what it overran by
-                itself, it comes back from.
+            moved: Whether others may have put it there. Then it need not come in from outside a wall; from where it went
+                by itself, it is led back slowly.
         """
         self._overran = False  # whether it went on by itself, perhaps too near a wall, until it stands
         start = np.clip(np.asarray(positions, dtype=np.float64), self._limits.lower, self._limits.upper)
         self._state = JointState.at_rest(start)
         self._tip = self._tip_at(start)
         self._least_outside_m = self._way_outside_m = np.maximum(self._outside_m(self._tip), 0.0)  # of each wall
+        self._found_outside_m = self._least_outside_m
         if moved:
-            self._found_outside_m = self._least_outside_m
+            self._moved_outside_m = self._least_outside_m
         self._forget_references()
 
     def go_on(self, seconds: float, *, braking: bool) -> None:
@@ -169,6 +172,7 @@ class SafetyFilter:
                     f"{self._spec.joint_names[worst]} is {away[worst]:.2f} rad from its command, "
                     f"limit {self._max_deviation_rad:g} rad"
                 )
+        self._found_outside_m = np.maximum(self._found_outside_m - COME_IN_M_S * self._period_s, self._moved_outside_m)
         reference, reason = self._allowed(wanted)
         return self._follow(reference, reason)
 
@@ -292,8 +296,8 @@ class SafetyFilter:
         limits = self._limits  # the last 1e-12 of arithmetic
         self._state = JointState(np.minimum(np.maximum(state.p, limits.lower), limits.upper), state.v, state.a)
         self._tip = self._tip_at(self._state.p)
-        if self._found_outside_m.any():  # a wall that it has come in from stands again
-            self._found_outside_m = np.where(self._outside_m(self._tip) < -WAY_BACK_M, 0.0, self._found_outside_m)
+        if self._moved_outside_m.any():  # a wall that it has come in from stands again
+            self._moved_outside_m = np.where(self._outside_m(self._tip) < -WAY_BACK_M, 0.0, self._moved_outside_m)
         if self._overran and not self._state.v.any():  # it has come to stand outside, and may go back in from there
             self._least_outside_m = np.maximum(self._least_outside_m, self._outside_m(self._tip))
             self._overran = False

@@ -16,7 +16,7 @@ STOPPED_SLACK_RAD = 0.002
 # A controller that nobody commands has brought the arm to rest when it is seen to stand for this long [s].
 BRAKED_S = 0.1
 LOST_NS = NS_PER_S  # who has an arm that is not seen at rest for so long has it no more
-# In a pause of the loop this long other hands may have moved the arm [s]; in a shorter one it has moved by itself.
+# In so long a pause of the loop, or afterwards, other hands may have moved the arm [s]; before, it has moved by itself.
 HANDS_S = 1.0
 LED_BACK = "it is led back into its range; let go of it"
 
@@ -67,11 +67,10 @@ class Whereabouts:
         """Nothing is known of the arm any more, but that its joint states are not to be believed where they were not."""
         self._seen, self._lost_ns, self._led = None, None, False
 
-    def find(self) -> bool:
+    def find(self, now_ns: int) -> bool:
         """The arm is commanded from where it is seen; returns whether others may have moved it there."""
-        moved = self._lost_ns is None or not self._by_itself
-        self._lost_ns = None
-        return moved
+        lost_ns, self._lost_ns = self._lost_ns, None
+        return lost_ns is None or not self._by_itself or now_ns - lost_ns > HANDS_S * NS_PER_S
 
     def forgive(self) -> None:
         """A person has reset the arm: it is where it says it is, and may stand there."""
