@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import types
+from typing import Any
 
 import numpy as np
 import pytest
@@ -454,10 +455,11 @@ def test_a_person_at_the_device_takes_over_and_the_arm_rests_when_the_stream_sto
 
 def test_while_nothing_is_commanded_a_twist_in_the_tool_s_frame_is_none_and_its_deadman_counts():
     """The deadman was not passed on: after a short pause its device had lost the arm, for a reason that was none."""
-    wishes = []
-    core = types.SimpleNamespace(on_teleop=lambda wish, now_ns: wishes.append(wish))
-    health = types.SimpleNamespace(trouble=lambda kind, why: None)
-    inbox = ArmInbox(core, None, health, "base", "tool")
+    wishes: list[Any] = []
+    core: Any = types.SimpleNamespace(on_teleop=lambda wish, now_ns: wishes.append(wish))
+    health: Any = types.SimpleNamespace(trouble=lambda kind, why: None)
+    reader: Any = None
+    inbox = ArmInbox(core, reader, health, "base", "tool")
     inbox.listens = inbox.obeys = True
     command = TeleopCommand(source="joystick", deadman=True)
     command.header.frame_id, command.twist = "tool", Twist(linear=Vector3(z=0.05))

@@ -86,6 +86,9 @@ def test_a_wish_that_is_too_fast_keeps_its_direction(target, spec):
 
 
 def test_silence_is_measured_from_the_last_word(target):
-    assert target.silent_s(0) == float("inf")
+    assert target.why_silent("joystick", 0) == "no input from joystick for inf s: its deadman must be pressed anew"
     target.follow(held(0, 0, 0, 0, 0, 0), 1_000_000_000)
-    assert target.silent_s(1_250_000_000) == 0.25
+    assert target.why_silent("joystick", 1_190_000_000) is None
+    assert "for 0.25 s" in target.why_silent("joystick", 1_250_000_000)
+    target.refuse("it is too old", 1_200_000_000)
+    assert target.why_silent("joystick", 1_250_000_000) == "it is too old"

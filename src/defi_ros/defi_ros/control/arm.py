@@ -23,8 +23,6 @@ from defi_ros.sections import Control, Gripper
 PAUSE_S = 0.1
 # Joint states that stay away this long have their driver restarted: people look before the arm goes on.
 BLIND_S = 5.0
-# What a person's device was refused this long ago is why nothing moves.
-REFUSED_NS = NS_PER_S // 2
 ROBOT, MEASURED = "robot", "joint states"  # as sources of faults: the robot itself, and where its joints are said to be
 
 
@@ -54,7 +52,6 @@ class ArmCore:
         self._command: ArmCommand | None = None
         # Ticks until now, and the last one in which a person was followed.
         self._ticks, self._teleop_tick = 0, -1
-        self._refused_ns, self._refusal = 0, ""  # of a person's device
 
     @property
     def limit_violations(self) -> int:
@@ -127,8 +124,7 @@ class ArmCore:
         """Follows a person's input device while its deadman is held. Returns None, or why it was refused or changed."""
         refused = self._why_not_obeyed(command, now_ns) if command.deadman else None
         if refused is not None:
-            self._refused_ns, self._refusal = now_ns, refused
-            return refused
+            return self._teleop.refuse(refused, now_ns)
         before = self.authority.mode
         refused = self.authority.teleop(command.source, now_ns, deadman=command.deadman)
         if refused is None and self.authority.mode == Mode.TELEOP:
@@ -140,20 +136,11 @@ class ArmCore:
         return refused
 
     def _why_not_obeyed(self, command: TeleopInput, now_ns: int) -> str | None:
-        age_s = (now_ns - command.stamp_ns) / NS_PER_S if command.stamp_ns else 0.0
-        if abs(age_s) > self._control.teleop_timeout_s:
-            return (
-                f"teleop: got a command of {command.source} that is {age_s:.2f} s old, limit "
-                f"{self._control.teleop_timeout_s:g} s; do the clocks agree?"
-            )
-        if self._is_idle(now_ns):
+        late = self._teleop.try_time(command, now_ns)
+        if late is None and self._is_idle(now_ns):
             self.authority.spend(command.source, "nothing was commanded")
             return f"TELEOP refused: {self._why_idle(now_ns)}"
-        return None
-
-    def _lately_refused(self, now_ns: int) -> str:
-        """Why a person's device was not obeyed just now; "" if it was."""
-        return self._refusal if 0 <= now_ns - self._refused_ns < REFUSED_NS else ""
+        return late
 
     def _begin_at_rest(self) -> FloatArray:
         """Where the arm comes to rest by itself, shape (joints,) [rad]: there a person's target begins."""
@@ -322,13 +309,9 @@ class ArmCore:
             self._gripper.forget()  # its driver has been told to stop
             return None, None, f"STOPPED: {self.authority.reason}"
         if mode == Mode.TELEOP:
-            silent_s = self._teleop.silent_s(now_ns)
-            if silent_s > self._control.teleop_timeout_s:
-                why = self._lately_refused(now_ns) or (
-                    f"no input from {self.authority.source} for {silent_s:.2f} s: its deadman must be pressed anew"
-                )
-                self.authority.hold(why, now_ns)
-                return None, None, why
+            if (silent := self._teleop.why_silent(self.authority.source, now_ns)) is not None:
+                self.authority.hold(silent, now_ns)
+                return None, None, silent
             if self._teleop_tick != self._ticks - 1:  # the arm rested meanwhile, for want of joint states
                 self._teleop.start(self._begin_at_rest())
             self._teleop_tick = self._ticks
@@ -341,7 +324,7 @@ class ArmCore:
                 self._policy.schedule.clear()
                 return None, None, self.authority.reason
             return self._policy.step(self._filter.state, self._reference, now_ns, late_ns, self._ticks)
-        return None, None, moved or self._lately_refused(now_ns)
+        return None, None, moved or self._teleop.lately_refused(now_ns)
 
     def _anchor_to_measured(self, now_ns: int) -> None:
         assert self._joints.positions is not None

@@ -14,6 +14,7 @@ from defi_ros.control.tip import TwistRamp
 from defi_ros.sections import Control
 
 GRIPPER_MOVED = 0.05  # part of the stroke; a lever that moved by less has not moved
+REFUSED_NS = NS_PER_S // 2  # what a device was refused this long ago is why nothing moves
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,9 @@ class TeleopTarget:
         self._pose = kinematics.forward(spec.home)
         self._ramp = TwistRamp(spec.workspace, self._period_s)
         self._twist, self._effort = np.zeros(6), 0.0
+        self._timeout_s = control.teleop_timeout_s
         self._heard_ns: int | None = None
+        self._refused_ns, self._refusal = 0, ""
         self._gripper_before: float | None = None
         self.gripper: float | None = None
 
@@ -96,9 +99,33 @@ class TeleopTarget:
             f"expected at most {fastest:g} m/s and {turning_fastest:g} rad/s: slowed down"
         )
 
-    def silent_s(self, now_ns: int) -> float:
-        """How long the device has been silent [s]."""
-        return math.inf if self._heard_ns is None else (now_ns - self._heard_ns) / NS_PER_S
+    def try_time(self, command: TeleopInput, now_ns: int) -> str | None:
+        """Returns None, or why a wish is too old to be obeyed, or from a future."""
+        age_s = (now_ns - command.stamp_ns) / NS_PER_S if command.stamp_ns else 0.0
+        if abs(age_s) <= self._timeout_s:
+            return None
+        return (
+            f"teleop: got a command of {command.source} that is {age_s:.2f} s old, limit {self._timeout_s:g} s; "
+            "do the clocks agree?"
+        )
+
+    def refuse(self, why: str, now_ns: int) -> str:
+        """Notes why a wish was not obeyed, and returns it."""
+        self._refused_ns, self._refusal = now_ns, why
+        return why
+
+    def lately_refused(self, now_ns: int) -> str:
+        """Why the device was not obeyed just now; "" if it was."""
+        return self._refusal if 0 <= now_ns - self._refused_ns < REFUSED_NS else ""
+
+    def why_silent(self, source: str, now_ns: int) -> str | None:
+        """Why nothing is wanted any more of an arm that `source` has, or None."""
+        silent_s = math.inf if self._heard_ns is None else (now_ns - self._heard_ns) / NS_PER_S
+        if silent_s <= self._timeout_s:
+            return None
+        return self.lately_refused(now_ns) or (
+            f"no input from {source} for {silent_s:.2f} s: its deadman must be pressed anew"
+        )
 
     def step(self, reference: FloatArray, box: Workspace) -> tuple[FloatArray, str]:
         """The joints one period further within `box`, from `reference`, each of shape (joints,) [rad], and why they fall short.
