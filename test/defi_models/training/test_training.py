@@ -105,6 +105,7 @@ def test_start_of_another_size_is_refused_with_both_presets(tmp_path: Path) -> N
 
 
 def test_model_with_published_encoders_needs_a_start(tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="needs requirements/base.txt")
     frames = open_frames(tiny_episodes(tmp_path / "data"), CAMERAS, 32)
     run = Run(replace(TINY, model=lambda _: tiny_base_config()), frames, tmp_path / "run", 0, "franka_panda", print)
     with pytest.raises(TrainingError, match="got no weights for its published encoders, expected --start FOLDER"):
