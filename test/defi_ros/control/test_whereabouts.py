@@ -237,10 +237,20 @@ def test_what_an_arm_overran_by_itself_in_a_pause_does_not_move_a_wall(bench, pa
     np.testing.assert_array_equal(bench.run(0.3).positions, bench.measured)
     let_out_m = bench.spec.workspace.lower[2] - bench.core._filter.box.lower[2]
     assert let_out_m == pytest.approx(0.005, abs=1e-3)
+    bench.check()
     for _ in range(200):
         bench.core._filter.step(bench.measured)
     let_out_m = bench.spec.workspace.lower[2] - bench.core._filter.box.lower[2]
     assert let_out_m == pytest.approx(0.005 if gives_way else 0.0, abs=1e-3)
+
+
+def test_a_driver_that_begins_with_a_pose_that_is_none_is_no_jump_of_an_encoder(bench):
+    bench.offset = 0.3 * np.ones(7)  # for four messages
+    bench.run(0.02)
+    bench.offset = 0.0
+    command = bench.run(0.2)
+    assert command.mode == Mode.HOLD
+    np.testing.assert_array_equal(command.positions, bench.measured)
 
 
 def test_a_hand_that_leads_the_arm_while_it_is_looked_for_may_leave_it_outside(bench):

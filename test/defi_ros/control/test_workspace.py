@@ -88,8 +88,8 @@ def test_the_monitor_lets_an_arm_stand_where_others_put_it_and_not_where_it_went
     home = np.array(walled.home)
     monitor.check(home, np.array([0.3, 0.1999, 0.5]))
     monitor.restart(moved=moved)
-    assert monitor.check(home, np.array([0.3, 0.21, 0.5])) == ""
-    assert monitor.check(home, np.array([0.3, 0.21, 0.5])) == ""
+    for _ in range(RATE_HZ):
+        assert monitor.check(home, np.array([0.3, 0.21, 0.5])) == ""
     assert ("going further" in monitor.check(home, np.array([0.3, 0.2115, 0.5]))) is not moved
 
 

@@ -84,7 +84,7 @@ class ArmCore:
             return refused
         if not known:
             self._where.lose("joint states began", now_ns)
-        commanded = self._command is not None or (known and self._where.is_lost)
+        commanded = self._command is not None or (self._where.was_found and self._where.is_lost)
         if jump is not None and commanded and not self._where.follows_nobody:
             self._where.jumped = True
             self._stop_once(jump, now_ns)

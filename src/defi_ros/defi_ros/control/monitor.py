@@ -14,6 +14,8 @@ RELATIVE_SLACK = 1e-3
 BOX_SLACK_M = 1e-3
 # An arm that began outside may be twice as far, but no more than this further, until it has come in by as much.
 WAY_BACK_M = 0.02
+# From where it went outside by itself, an arm must come in by so much in a second.
+COMES_IN_M_S = 0.05
 # A tip that moves outwards by less than this between two commands stands [m].
 STANDS_M = 1e-7
 
@@ -34,7 +36,8 @@ class LimitMonitor:
         self._workspace = spec.workspace
         self._recent: deque[FloatArray] = deque(maxlen=4)
         self._tip: FloatArray | None = None
-        self._began_outside_m: FloatArray | None = None  # of each wall
+        self._began_outside_m = np.zeros(6 + len(spec.workspace.planes))  # of each wall, where it may stand now ...
+        self._moved_outside_m: FloatArray | None = None  # ... and where others have put it
         self.violations = 0
         self.last = ""
 
@@ -43,7 +46,7 @@ class LimitMonitor:
         self._recent.clear()
         self._tip = None
         if moved:
-            self._began_outside_m = None
+            self._moved_outside_m = None
 
     def resume(self, positions: FloatArray, velocities: FloatArray, accelerations: FloatArray, tip: FloatArray) -> None:
         """Forgets earlier commands: the next one goes on from an arm in motion, each of shape (joints,) [rad, s]."""
@@ -94,10 +97,12 @@ class LimitMonitor:
     def _tip_fault(self, tip: FloatArray) -> str:
         box = self._workspace
         beyond_m = self._beyond_m(tip)
-        began_m = np.maximum(beyond_m, 0.0) if self._began_outside_m is None else self._began_outside_m
-        began_m = self._began_outside_m = np.where(beyond_m < -WAY_BACK_M, 0.0, began_m)
+        moved_m = np.maximum(beyond_m, 0.0) if self._moved_outside_m is None else self._moved_outside_m
+        moved_m = self._moved_outside_m = np.where(beyond_m < -WAY_BACK_M, 0.0, moved_m)
         if self._tip is None:
+            self._began_outside_m = np.maximum(beyond_m, 0.0)
             return ""
+        began_m = self._began_outside_m = np.maximum(self._began_outside_m - COMES_IN_M_S / self._rate_hz, moved_m)
         speed = float(np.linalg.norm(tip - self._tip)) * self._rate_hz
         if speed > (1 + RELATIVE_SLACK) * box.velocity_m_s:
             return f"tip: {speed:.2f} m/s > {box.velocity_m_s:.2f} m/s"

@@ -27,6 +27,7 @@ class Whereabouts:
     Attributes:
         follows_nobody: Whether the robot itself says that it follows no command.
         jumped: Whether joint states told what no arm can do, until somebody has reset it.
+        was_found: Whether it was commanded from where it is since the bridge began.
     """
 
     def __init__(self, spec: RobotSpec, control: Control) -> None:
@@ -34,7 +35,7 @@ class Whereabouts:
         self._names, self._moved_rad = spec.joint_names, control.reanchor_rad
         self._standing = StandingArm(spec, control.reanchor_rad)
         self.follows_nobody = False
-        self.jumped = False
+        self.jumped = self.was_found = False
         self._seen: FloatArray | None = None  # where the arm was seen last, while joint states are away
         self._lost_ns: int | None = None  # when commands went on after they had not, until the arm is seen at rest
         self._lost_by, self._by_itself = "", False  # what it was that they had not; whether it moved by itself alone
@@ -65,11 +66,11 @@ class Whereabouts:
 
     def forget(self) -> None:
         """Nothing is known of the arm any more, but that its joint states are not to be believed where they were not."""
-        self._seen, self._lost_ns, self._led = None, None, False
+        self._seen, self._lost_ns, self._led, self.was_found = None, None, False, False
 
     def find(self, now_ns: int) -> bool:
         """The arm is commanded from where it is seen; returns whether others may have moved it there."""
-        lost_ns, self._lost_ns = self._lost_ns, None
+        lost_ns, self._lost_ns, self.was_found = self._lost_ns, None, True
         return lost_ns is None or not self._by_itself or now_ns - lost_ns > HANDS_S * NS_PER_S
 
     def forgive(self) -> None:
