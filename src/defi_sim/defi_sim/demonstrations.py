@@ -171,9 +171,7 @@ def demonstrate(
             stop_s = t_s + stop_after_s
         if t_s >= stop_s:
             break
-    times_s, joints, poses, gripper, target_pose, target_gripper = (
-        np.array(column) for column in zip(*rows, strict=True)
-    )
+    times_s, joints, poses, gripper, target_pose, target_gripper = map(np.array, zip(*rows, strict=True))
     end = world.scene()
     return Demonstration(
         task=asked.name,

@@ -72,7 +72,6 @@ class ArmCore:
         self._clock.forget()
         self._joints.forget()
         self._where.forget()
-        self._begin_anew()
 
     def on_state(
         self, stamp_ns: int, positions: npt.ArrayLike, now_ns: int, gripper: float | None = None
@@ -250,13 +249,6 @@ class ArmCore:
         elif alone != Alone.HOLDS or away_s >= PAUSE_S:
             self._where.lose("the control loop was paused", now_ns, away_s=away_s)
             self._filter.reset(self._filter.state.p, moved=False)
-            self._begin_anew()
-
-    def _begin_anew(self, *, moved: bool = False) -> None:
-        """What comes does not continue what was commanded last; others may have `moved` the arm meanwhile."""
-        self._teleop_tick = -1
-        self._policy.let_go()
-        self.monitor.restart(moved=moved)
 
     def _follow_whereabouts(self, now_ns: int) -> str:
         """Goes on from where the arm is, where it was moved by other means; "" or what is to be said of that."""
@@ -267,7 +259,6 @@ class ArmCore:
         )
         if place in (Place.NEW, Place.FOUND):
             self._command = None
-            self._begin_anew()
         if place == Place.NEW:
             self.authority.hold(why, now_ns)
         elif place == Place.LOST:
@@ -327,11 +318,14 @@ class ArmCore:
         return None, None, moved or self._teleop.lately_refused(now_ns)
 
     def _anchor_to_measured(self, now_ns: int) -> None:
+        """Commands begin anew from where the arm is seen; nothing goes on from what was commanded before."""
         assert self._joints.positions is not None
         moved = self._where.find(now_ns)
         self._filter.reset(self._joints.positions, moved=moved)
         self._reference = self._filter.state.p
-        self._begin_anew(moved=moved)
+        self._teleop_tick = -1
+        self._policy.let_go()
+        self.monitor.restart(moved=moved)
         self.monitor.check(self._reference, self._kinematics.tip(self._reference))
 
     def _say(self, command: SafeCommand, wanted_gripper: float | None, now_ns: int, *, anew: bool) -> ArmCommand:
