@@ -26,6 +26,19 @@ def check_place(option: str, path: Path | None) -> None:
         raise ConfigError(f"{option}: got {path}, expected a file in a folder that can be written; {above} cannot")
 
 
+def check_folder(option: str, path: Path | None) -> None:
+    """Refuses a folder that cannot be written to, or that is a file; None and one that is yet to be made are fine.
+
+    Raises:
+        ConfigError: so.
+    """
+    if path is None:
+        return
+    above = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise ConfigError(f"{option}: got {path}, expected a folder that can be written to; {above} cannot")
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all; folders above it that are missing are made."""
     path.parent.mkdir(parents=True, exist_ok=True)

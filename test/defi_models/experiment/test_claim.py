@@ -17,9 +17,10 @@ from defi_models.experiment.arms import ARMS, BUDGETS, smallest
 from defi_models.experiment.baseline import trained_parameters
 from defi_models.experiment.entangled import Entangled, entangled_like
 from defi_models.experiment.footage import film
-from defi_models.experiment.outcome import difference_interval, order
-from defi_models.experiment.trial import check_budget
+from defi_models.experiment.outcome import difference_interval, order, read_outcomes, verdicts
+from defi_models.experiment.trial import check_budget, check_data
 from defi_models.models.transformer import SpatioTemporalTransformer
+from defi_models.training.policy_stage import held_out_episodes
 from defi_models.training.presets import nano
 from defi_sim.world import World
 
@@ -89,7 +90,7 @@ def test_report_says_what_is_saved(finished: Path, tmp_path: Path) -> None:
     for arm, won in (("both", 60), ("neither", 20), ("gfdm_only", 58)):
         saved = results(finished)[arm]
         one = saved["attempts"][0]
-        attempts = [{**one, "success": number < won} for number in range(64)]
+        attempts = [{**one, "seed": number, "success": number < won} for number in range(64)]
         (out / "seed_0" / arm).mkdir(parents=True)
         (out / "seed_0" / arm / "result.json").write_text(json.dumps({**saved, "attempts": attempts}))
     page = tmp_path / "results.md"
@@ -97,8 +98,11 @@ def test_report_says_what_is_saved(finished: Path, tmp_path: Path) -> None:
     assert main(given) == 0
     text = page.read_text()
     assert "| both pretrained | 0 | 64 | 93.8% (60) |" in text
-    assert "against neither pretrained: +62.5 points" in text and "the paper's direction, and more than chance" in text
-    assert "against GFDM pretrained: +3.1 points" in text and "not told from chance" in text
+    assert (
+        "against neither pretrained: +62.5 points" in text
+        and "the paper's direction, by more than the chance of" in text
+    )
+    assert "against GFDM pretrained: +3.1 points" in text and "not told from the chance" in text
     assert "No result yet: GIDM pretrained; entangled" in text
     assert "average length **3.21** [2.90, 3.50]" in text and "17 chains" in text
     assert "No figures were given: `defi export" in text
@@ -147,11 +151,11 @@ def test_report_refuses_a_file_of_another_command(tmp_path: Path, capsys: pytest
 def test_report_says_when_the_paper_is_contradicted(finished: Path, tmp_path: Path) -> None:
     for arm, won in (("both", 10), ("neither", 50)):
         saved = results(finished)[arm]
-        attempts = [{**saved["attempts"][0], "success": number < won} for number in range(64)]
+        attempts = [{**saved["attempts"][0], "seed": number, "success": number < won} for number in range(64)]
         (tmp_path / "seed_0" / arm).mkdir(parents=True)
         (tmp_path / "seed_0" / arm / "result.json").write_text(json.dumps({**saved, "attempts": attempts}))
     assert main(["claim", "--out", str(tmp_path), "--report", "--page", str(tmp_path / "page.md")]) == 0
-    assert "this contradicts the paper, and by more than chance" in (tmp_path / "page.md").read_text()
+    assert "this contradicts the paper, by more than the chance" in (tmp_path / "page.md").read_text()
 
 
 def test_a_folder_holds_one_budget(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,9 +173,92 @@ def test_a_folder_holds_one_budget(finished: Path, capsys: pytest.CaptureFixture
     assert "did you mean 'nano'?" in capsys.readouterr().err
 
 
-def test_difference_of_rates_is_that_of_newcombe() -> None:
-    # Newcombe 1998, table II, (a): 56/70 - 48/80, method 10.
-    np.testing.assert_allclose(difference_interval((56, 70), (48, 80)), (0.0524, 0.3339), atol=5e-5)
+def scenes(both: int, one: int, other: int, neither: int) -> list[tuple[bool, bool]]:
+    """Pairs of attempts, by who succeeded."""
+    return [(True, True)] * both + [(True, False)] * one + [(False, True)] * other + [(False, False)] * neither
+
+
+def test_difference_of_rates_on_the_same_scenes_is_that_of_newcombe() -> None:
+    # Newcombe 1998 (Statistics in Medicine 17, 2635-2650), method 10: 36 pairs of both, 12 and 2 of one, 0 of neither.
+    np.testing.assert_allclose(difference_interval(scenes(36, 12, 2, 0)), (0.0569, 0.3404), atol=5e-5)
+
+
+def test_arms_that_succeed_in_the_same_scenes_are_told_apart_more_surely() -> None:
+    low, high = difference_interval(scenes(28, 10, 0, 26))
+    apart_low, apart_high = difference_interval(scenes(17, 21, 11, 15))  # the same rates, nothing in common
+    assert low > 0 > apart_low and high < apart_high
+    assert difference_interval(scenes(9, 0, 0, 0))[0] < 0 < difference_interval(scenes(9, 0, 0, 0))[1]
+
+
+def with_result(out: Path, saved: dict, place: str, **changes: Any) -> Path:
+    path = out / place / "result.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({**saved, **changes}))
+    return path
+
+
+def test_a_page_is_of_one_experiment(finished: Path, tmp_path: Path) -> None:
+    """Results of two budgets, of other data or of more steps once stood in one table as if they could be compared."""
+    saved = results(finished)
+    with_result(tmp_path, saved["both"], "seed_0/both")
+    for number, changes in enumerate(({"budget": "cpu"}, {"data": {"target": 1}}, {"steps": {"policy": 99}})):
+        other = with_result(tmp_path, saved["neither"], f"seed_{number}/neither", **changes)
+        with pytest.raises(ConfigError, match=f"got results with another {next(iter(changes))} in .*seed_{number}"):
+            read_outcomes(tmp_path)
+        other.unlink()
+    with pytest.raises(ConfigError, match="holds results on .*'target': 3.*, got .*'target': 7"):
+        check_data(finished, {**saved["both"]["data"], "target": 7})
+
+
+def test_arms_are_compared_by_the_scenes_that_both_tried(finished: Path, tmp_path: Path) -> None:
+    saved = results(finished)
+    one = saved["both"]["attempts"][0]
+    for seed in (0, 1):
+        won = [{**one, "seed": number, "success": seed == 0} for number in range(30)]
+        with_result(tmp_path, saved["both"], f"seed_{seed}/both", seed=seed, attempts=won)
+    lost = [{**one, "seed": number, "success": False} for number in range(30)]
+    with_result(tmp_path, saved["neither"], "seed_0/neither", attempts=lost)
+    with_result(tmp_path, saved["gfdm_only"], "seed_7/gfdm_only", seed=7, attempts=lost)
+    said = verdicts(read_outcomes(tmp_path))
+    assert "against neither pretrained (seeds 0): +100.0 points" in said[0], "its seed 1 failed everywhere"
+    assert "against GFDM pretrained: not compared" in said[1]
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", "{}", '{"arm": "both"}'])
+def test_a_damaged_result_is_named(finished: Path, capsys: pytest.CaptureFixture[str], damage: str) -> None:
+    path = finished / "seed_0" / "both" / "result.json"
+    kept = path.read_text()
+    path.write_text(damage)
+    try:
+        assert main(["claim", "--out", str(finished), "--budget", "smoke"]) == 2
+        assert main(["claim", "--out", str(finished), "--report", "--page", str(finished / "page.md")]) == 2
+    finally:
+        path.write_text(kept)
+    said = capsys.readouterr().err
+    assert said.count(str(path)) == 2 and said.count("expected a result of `defi claim`; delete it") == 2
+    assert not (finished / "page.md").exists()
+
+
+def test_a_folder_that_is_a_file_is_refused_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("")
+    assert main(["claim", "--out", str(taken), "--budget", "smoke"]) == 2
+    assert main(["claim", "--out", str(tmp_path / "new"), "--data", str(taken), "--budget", "smoke"]) == 2
+    assert main(["claim", "--out", str(tmp_path), "--report", "--page", str(taken / "page.md")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("--out: got") == said.count("--data: got") == said.count("--page: got") == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_held_out_demonstrations_are_of_many_tasks(tmp_path: Path) -> None:
+    """Every twentieth of tasks in turn of eight was of two tasks alone."""
+    frames = SimpleNamespace(
+        episode=np.arange(160).repeat(2), target_gripper=np.zeros(320), tasks=[f"task {n % 8}" for n in range(160)]
+    )
+    held = held_out_episodes(frames)  # type: ignore[arg-type]
+    assert len(held) == 8 and {frames.tasks[episode] for episode in held} == set(frames.tasks)
 
 
 def test_video_of_a_hand_is_written_with_its_sentences(tmp_path: Path) -> None:
@@ -235,3 +322,4 @@ def test_an_order_needs_two_arms_of_the_paper() -> None:
     assert order(with_rates(both=0.4, neither=0.6)).endswith("too few of these for an order to compare.")
     assert order(with_rates(both=0.4, gfdm_only=0.3)).endswith("here it is the same.")
     assert order(with_rates(both=0.4, gfdm_only=0.5)).endswith("here it is another.")
+    assert "neither (60%) = gidm_only (60%) > both (40%)" in order(with_rates(both=0.4, neither=0.6, gidm_only=0.6))

@@ -15,6 +15,7 @@ GIDM and policy:
 "Without pretraining" means: the same architecture with fresh weights, which only stage 3 trains, on the target
 demonstrations, through the loss of the actions. The steps that its pretraining would have taken are added to stage 3.
 Equal steps are not equal time: a GFDM that is trained in stage 3 makes each of its steps about four times as dear.
+Nor are they equally many windows with actions (`labelled`): half of each of the baseline's batches is video.
 """
 
 from __future__ import annotations
@@ -66,6 +67,11 @@ ARMS: Mapping[str, Arm] = {
         Arm(ENTANGLED, False, False, "entangled: one network for frames and actions"),
     )
 }
+
+
+def labelled(arm: str, batch: int) -> int:
+    """How many of the `batch` samples of a step of stage 3 have actions; the baseline learns video in the same steps."""
+    return batch - batch // 2 if arm == ENTANGLED else batch
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from defi_models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from defi_models.config import DefiConfig
-from defi_models.experiment.arms import ENTANGLED
+from defi_models.experiment.arms import ENTANGLED, labelled
 from defi_models.experiment.entangled import Entangled, entangled_like, of_samples
 from defi_models.inference.defi_policy import DefiPolicy
 from defi_models.inference.engine import Float32Array, Words
@@ -52,7 +52,7 @@ class Batches:
         self._cameras = np.arange(len(config.cameras))
         self._offsets = np.arange(config.gfdm.frames) * config.gfdm.frame_steps
         self.windows = windows_of(run)
-        self.training, self.validation = self.windows.split(run.frames.episode)
+        self.training, self.validation = self.windows.split(run.frames)
 
     def clips(self, samples: np.ndarray) -> tuple[Tensor, Tensor]:
         """Latents of the frames from each sample on, (N, cameras, frames, C, h, w), and which cameras it has."""
@@ -62,15 +62,15 @@ class Batches:
 
     def draw(self, step: Step) -> tuple[Tensor, ...]:
         """The arguments of `Entangled.loss` for one pass."""
-        windows, labelled = self.windows, step.batch - step.batch // 2
-        rows = np.sort(step.rng.choice(self.training, size=labelled))
-        others = self._run.frames.choose(step.rng, step.batch - labelled)
+        windows, count = self.windows, labelled(ENTANGLED, step.batch)
+        rows = np.sort(step.rng.choice(self.training, size=count))
+        others = self._run.frames.choose(step.rng, step.batch - count)
         samples = np.concatenate([windows.samples[rows], others])
         words = torch.cat([windows.tokens[rows], choose_words(self._run, others, step.rng)])
         padding = (0, 0, 0, len(others))
         state = nn.functional.pad(windows.proprioception[rows], padding)
         actions = nn.functional.pad(windows.actions[rows], (0, 0, *padding))
-        has_actions = torch.arange(step.batch) < labelled
+        has_actions = torch.arange(step.batch) < count
         own = step.own
         given = (*self.clips(samples[own]), words[own], state[own], actions[own], has_actions[own])
         return tuple(tensor.to(step.device) for tensor in given)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from defi_models.experiment.arms import ARMS, BUDGETS, budget_named
 from defi_models.experiment.report import SECTIONS, write_report
+from defi_models.files import check_folder, check_place
 from defi_models.options import check_at_least
 
 
@@ -46,15 +47,18 @@ class Claim:
             DefiError: the data cannot be made or read.
         """
         if args.report:
+            check_place("--page", args.page)
             write_report(args.page, args.out, {section.option: getattr(args, section.option) for section in SECTIONS})
             sys.stdout.write(f"{args.page}\n")
             return 0
         budget = budget_named(args.budget)
         check_at_least(1, args, "seeds", "threads", "jobs")
+        check_folder("--out", args.out)
+        check_folder("--data", args.data)
         import torch
 
         from defi_models.experiment.footage import amounts, make_data, open_data
-        from defi_models.experiment.trial import Trial, check_budget
+        from defi_models.experiment.trial import Trial, check_budget, check_data
 
         torch.set_num_threads(args.threads)
         check_budget(args.out, budget)
@@ -69,6 +73,7 @@ class Claim:
         progress(f"data: {', '.join(f'{name} {count}' for name, count in amounts(data).items())}")
         if args.data_only:
             return 0
+        check_data(args.out, amounts(data))
         frames = open_data(data, budget)
         for seed in range(args.seeds):
             trial = Trial(args.out, budget, frames, amounts(data), seed, progress)

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from defi_models.evaluation.interval import wilson_interval
 from defi_models.experiment.arms import ARMS
 
 RESULT = "result.json"  # of an arm with one seed, in its folder
+# What all results of one page have in common, beside the sum of their steps.
+SHARED_FACTS = ("budget", "batch", "autoencoder_steps", "data", "target_share", "split", "timing", "held_out_tasks")
 # Both pretrained beat either alone, by average length on CALVIN (defi-model 1.6, table 4); "neither" is not in it.
 PAPER = {"both": 4.51, "gfdm_only": 4.16, "gidm_only": 3.28}
 
@@ -65,71 +68,118 @@ class Outcome:
         values = [result["held_out"][name] for result in self.results]
         return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
 
+    @property
+    def attempts(self) -> dict[tuple[int, str, int], bool]:
+        """(seed of the run, task, seed of the scene) -> whether it was done."""
+        return {
+            (result["seed"], one["task"], one["seed"]): bool(one["success"])
+            for result in self.results
+            for one in result["attempts"]
+        }
+
     def per_task(self) -> dict[str, tuple[int, int]]:
         """Task -> how often it was done, how often it was tried."""
         counts: dict[str, tuple[int, int]] = {}
-        for result in self.results:
-            for one in result["attempts"]:
-                done, tried = counts.get(one["task"], (0, 0))
-                counts[one["task"]] = done + one["success"], tried + 1
+        for (_, task, _), success in self.attempts.items():
+            done, tried = counts.get(task, (0, 0))
+            counts[task] = done + success, tried + 1
         return counts
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """One arm with one seed, as it was saved.
+
+    Raises:
+        ConfigError: the file is damaged or no such result.
+    """
+    wanted = {*SHARED_FACTS, "arm", "label", "seed", "steps", "parameters", "held_out", "stage_3_seconds", "attempts"}
+    try:
+        result = json.loads(path.read_text())
+        missing = sorted(wanted - set(result))
+        tried = bool(result.get("attempts")) and all(
+            {"task", "seed", "success"} <= set(one) for one in result["attempts"]
+        )
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path}: got {error!r}, expected a result of `defi claim`; delete it") from error
+    if missing or not tried or result["arm"] not in ARMS:
+        lacking = f"nothing of {', '.join(missing)}" if missing else "an unknown arm" if tried else "no attempts"
+        raise ConfigError(f"{path}: got {lacking}, expected a result of `defi claim`; delete it")
+    return result
 
 
 def read_outcomes(out: Path) -> dict[str, Outcome]:
     """The arms that have results, in the order of `ARMS`.
 
     Raises:
-        ConfigError: a file is damaged.
+        ConfigError: a file is damaged, or two results are not of one experiment.
     """
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for path in sorted(out.glob(f"seed_*/*/{RESULT}")):
-        try:
-            result = json.loads(path.read_text())
-            found.setdefault(result["arm"], []).append(result)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{path}: got {error!r}, expected a result of `defi claim`; delete it") from error
-    return {name: Outcome(found[name]) for name in ARMS if name in found}
+    results = {path: read_result(path) for path in sorted(out.glob(f"seed_*/*/{RESULT}"))}
+    for path, result in results.items():
+        first, one = next(iter(results.items()))
+        differ = [name for name in SHARED_FACTS if result[name] != one[name]]
+        differ += ["steps"] * (sum(result["steps"].values()) != sum(one["steps"].values()))
+        if differ:
+            raise ConfigError(
+                f"--out {out}: got results with another {', '.join(differ)} in {path} than in {first}, expected those of "
+                "one experiment; give each its own folder"
+            )
+    arms = {name: [result for result in results.values() if result["arm"] == name] for name in ARMS}
+    return {name: Outcome(found) for name, found in arms.items() if found}
 
 
-def difference_interval(one: tuple[int, int], other: tuple[int, int]) -> tuple[float, float]:
-    """The 95 % interval of the difference of two success rates, given as (successes, attempts).
+def difference_interval(pairs: Sequence[tuple[bool, bool]]) -> tuple[float, float]:
+    """The 95 % interval of the difference of two success rates that were tried on the same scenes.
 
-    Newcombe 1998 (Statistics in Medicine 17, 873-890), method 10: from the Wilson intervals of both.
+    Newcombe 1998 (Statistics in Medicine 17, 2635-2650), method 10: from the Wilson intervals of both and their
+    correlation, corrected for continuity.
+
+    Args:
+        pairs: Whether one and the other succeeded, a scene each.
     """
-    rates = one[0] / one[1], other[0] / other[1]
-    (low, high), (other_low, other_high) = wilson_interval(*one), wilson_interval(*other)
+    count = len(pairs)
+    both, one, other, neither = (sum(pair == kind for pair in pairs) for kind in product((True, False), repeat=2))
+    rates = (both + one) / count, (both + other) / count
+    (low, high), (other_low, other_high) = wilson_interval(both + one, count), wilson_interval(both + other, count)
+    margins = (both + one) * (other + neither) * (both + other) * (one + neither)
+    crossed = both * neither - one * other
+    phi = (max(crossed - count / 2, 0) if crossed > 0 else crossed) / math.sqrt(margins) if margins else 0.0
+
+    def apart(a: float, b: float) -> float:
+        return math.sqrt(max(0.0, a**2 - 2 * phi * a * b + b**2))
+
     middle = rates[0] - rates[1]
     return (
-        middle - math.hypot(rates[0] - low, other_high - rates[1]),
-        middle + math.hypot(high - rates[0], rates[1] - other_low),
+        middle - apart(rates[0] - low, other_high - rates[1]),
+        middle + apart(high - rates[0], rates[1] - other_low),
     )
 
 
+def verdict(both: Outcome, other: Outcome) -> str:
+    """What "both" gained over another arm, by the scenes that both tried, and whether that is more than chance."""
+    mine, theirs = both.attempts, other.attempts
+    shared = sorted(mine.keys() & theirs.keys())
+    said = f"Both pretrained against {other.label}"
+    if not shared:
+        return f"{said}: not compared, no seed has a result of both."
+    low, high = difference_interval([(mine[scene], theirs[scene]) for scene in shared])
+    gain = sum(mine[scene] - theirs[scene] for scene in shared) / len(shared)
+    if low > 0:
+        meaning = "the paper's direction, by more than the chance of these scenes"
+    elif high < 0:
+        meaning = "this contradicts the paper, by more than the chance of these scenes"
+    else:
+        meaning = "not told from the chance of these scenes"
+    apart = "" if both.seeds == other.seeds else f" (seeds {', '.join(sorted({str(scene[0]) for scene in shared}))})"
+    return f"{said}{apart}: {100 * gain:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}] of success: {meaning}."
+
+
 def verdicts(outcomes: Mapping[str, Outcome]) -> list[str]:
-    """One sentence a comparison: what "both" gained over each other arm, and whether that is more than chance."""
+    """One sentence a comparison, and which arms have no result."""
     if "both" not in outcomes:
         return ["The arm with both halves pretrained has no result yet, so nothing is compared."]
-    both, said = outcomes["both"], []
-    for name, other in outcomes.items():
-        if name == "both":
-            continue
-        low, high = difference_interval((both.successes, both.count), (other.successes, other.count))
-        points = f"{100 * (both.success - other.success):+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
-        if low > 0:
-            meaning = "the paper's direction, and more than chance"
-        elif high < 0:
-            meaning = "this contradicts the paper, and by more than chance"
-        else:
-            meaning = "not told from chance with this many attempts"
-        error, other_error = (one.held_out("held_out_translation_mm")[0] for one in (both, other))
-        said.append(
-            f"Both pretrained against {other.label}: {points} of success: {meaning}. Its held-out error is "
-            f"{'smaller' if error < other_error else 'not smaller'}: {error:.2f} against {other_error:.2f} mm."
-        )
+    said = [verdict(outcomes["both"], other) for name, other in outcomes.items() if name != "both"]
     missing = [arm.label for name, arm in ARMS.items() if name not in outcomes]
-    if missing:
-        said.append(f"No result yet: {'; '.join(missing)}.")
-    return said
+    return [*said, f"No result yet: {'; '.join(missing)}."] if missing else said
 
 
 def order(outcomes: Mapping[str, Outcome]) -> str:
@@ -139,7 +189,10 @@ def order(outcomes: Mapping[str, Outcome]) -> str:
     ours = [name for name in names if name in PAPER]
     rates = [outcomes[name].success for name in ours]
     strict = len(set(rates)) == len(rates)
-    listed = " > ".join(f"{name} ({outcomes[name].success:.0%})" for name in names)
+    listed = f"{names[0]} ({outcomes[names[0]].success:.0%})"
+    for before, name in pairwise(names):
+        sign = "=" if outcomes[before].success == outcomes[name].success else ">"
+        listed += f" {sign} {name} ({outcomes[name].success:.0%})"
     if len(paper) < 2:
         return f"By success: {listed}. The paper's table has too few of these for an order to compare."
     told = " > ".join(f"{name} ({PAPER[name]:.2f})" for name in paper)

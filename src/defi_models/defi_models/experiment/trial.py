@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ from defi_models.evaluation.rollout import Attempt, Timing, attempt
 from defi_models.experiment.arms import ENTANGLED, Arm, Budget
 from defi_models.experiment.baseline import load_entangled, new_network, train_entangled, trained_parameters
 from defi_models.experiment.footage import task_names
-from defi_models.experiment.outcome import RESULT
+from defi_models.experiment.outcome import RESULT, read_outcomes, read_result
 from defi_models.files import write_text
 from defi_models.inference.load import load_policy
 from defi_models.models.defi import ForwardHalf, InverseHalf, count_parameters
+from defi_models.training.policy_stage import held_out_episodes
 from defi_models.training.run import Run
 from defi_models.training.stages import STAGE_FUNCTIONS
 from defi_sim.world import World
@@ -33,7 +35,7 @@ from defi_sim.world import World
 SHARED = "shared"
 ATTEMPTS, BUDGET = "attempts.json", "budget.json"
 SPLIT = "test"
-FIRST_ATTEMPT_SEED = 900_000  # far from those of the data
+FIRST_ATTEMPT_SEED, ATTEMPT_SEEDS = 900_000, 1000  # far from those of the data; each training seed has its own
 SAVE_EVERY = 4  # attempts
 PRETRAINED = ("gfdm", "gidm")
 TARGET = "franka_panda"
@@ -68,12 +70,12 @@ class Trial:
         """Does what is left of an arm; its result."""
         place = self.folder / arm.name
         if (place / RESULT).is_file():
-            return json.loads((place / RESULT).read_text())
+            return read_result(place / RESULT)
         self.prepare(arm)
         training = self._training(arm, place)
         if not (place / "policy.safetensors").is_file() or not (place / "checkpoint").is_dir():
             self._train(arm, training)
-        attempts = judge(place, self._policy(arm, place), self.budget, self.progress)
+        attempts = judge(place, self._policy(arm, place), self.budget, self.seed, self.progress)
         result = self._result(arm, place, training, attempts)
         write_text(place / RESULT, json.dumps(result, indent=1) + "\n")
         (place / ATTEMPTS).unlink()
@@ -142,6 +144,7 @@ class Trial:
             "parameters": count_parameters([new_network(config)]) if entangled else trained_parameters(config),
             "data": self.amounts,
             "target_share": self.budget.target_share,
+            "held_out_tasks": Counter(self.frames.tasks[episode] for episode in held_out_episodes(self.frames)),
             "held_out": {name: value for name, value in figures.items() if name.startswith("held_out")},
             "stage_3_seconds": figures["seconds"],
             "split": SPLIT,
@@ -150,14 +153,22 @@ class Trial:
         }
 
 
-def judge(place: Path, policy: Policy, budget: Budget, progress: Callable[[str], None]) -> list[Attempt]:
-    """Attempts the tasks in turn in test scenes; what was done before an interruption is kept in `place`."""
+def judge(place: Path, policy: Policy, budget: Budget, run_seed: int, progress: Callable[[str], None]) -> list[Attempt]:
+    """Attempts the tasks in turn in test scenes, the same for all arms; what an interruption left in `place` is kept.
+
+    Raises:
+        ConfigError: that is damaged.
+    """
     path, tasks, timing = place / ATTEMPTS, task_names(), Timing(timeout_s=budget.timeout_s)
-    done = [Attempt(**one) for one in json.loads(path.read_text())] if path.is_file() else []
+    try:
+        done = [Attempt(**one) for one in json.loads(path.read_text())] if path.is_file() else []
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{path}: got {error!r}, expected the attempts so far; delete it") from error
+    first = FIRST_ATTEMPT_SEED + ATTEMPT_SEEDS * run_seed
     with World() as world:
         while len(done) < budget.attempts:
             number = len(done)
-            task, seed = tasks[number % len(tasks)], FIRST_ATTEMPT_SEED + number
+            task, seed = tasks[number % len(tasks)], first + number
             done.append(attempt(world, policy, task, seed, timing, split=SPLIT))
             if len(done) % SAVE_EVERY == 0 or len(done) == budget.attempts:
                 write_text(path, json.dumps([asdict(one) for one in done]))
@@ -165,16 +176,35 @@ def judge(place: Path, policy: Policy, budget: Budget, progress: Callable[[str],
     return done
 
 
-def check_budget(out: Path, budget: Budget) -> None:
-    """Writes down whose results a folder holds, or refuses to add those of another budget.
+def check_data(out: Path, amounts: Mapping[str, int]) -> None:
+    """Refuses to add results on other data to those of a folder.
 
     Raises:
         ConfigError: so.
     """
+    for outcome in read_outcomes(out).values():
+        for result in outcome.results:
+            if result["data"] != amounts:
+                raise ConfigError(
+                    f"--out {out}: holds results on {result['data']}, got {dict(amounts)}; give the same --data, or another "
+                    "--out"
+                )
+
+
+def check_budget(out: Path, budget: Budget) -> None:
+    """Writes down whose results a folder holds, or refuses to add those of another budget.
+
+    Raises:
+        ConfigError: so; or the file that says it is damaged.
+    """
     path = out / BUDGET
-    out.mkdir(parents=True, exist_ok=True)
     if path.is_file():
-        found, asked = json.loads(path.read_text()), json.loads(json.dumps(budget.facts()))
+        try:
+            found, asked = dict(json.loads(path.read_text())), json.loads(json.dumps(budget.facts()))
+        except (ValueError, TypeError) as error:
+            raise ConfigError(
+                f"{path}: got {error!r}, expected what `defi claim` wrote; choose another --out"
+            ) from error
         differ = sorted(name for name in asked if found.get(name) != asked[name])
         if "name" in differ:
             raise ConfigError(

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from defi_models.checkpoint import FORWARD, INVERSE, VIDEO, write_checkpoint
 from defi_models.config import ActionEncoding
 from defi_models.contract import ConfigError
+from defi_models.datasets.frames import Frames
 from defi_models.models.defi import ForwardHalf, InverseHalf, InverseInputs
 from defi_models.training import parallel
 from defi_models.training.run import Run
@@ -30,7 +31,7 @@ from defi_models.training.step import Step
 from defi_models.transforms import Statistics
 
 STORED_AT_MOST_BYTES = 64 * 2**30  # of features; more are computed in every step
-HELD_OUT_EVERY = 20  # episodes; these are not trained on
+HELD_OUT_EVERY = 20  # episodes, counted task by task; these are not trained on
 VALIDATED = 512  # held-out windows at most
 TRAINED_FORWARD = "policy.forward"  # the GFDM's weights where this stage trained it
 
@@ -53,13 +54,19 @@ class Windows:
     proprioception: Tensor
     statistics: Statistics
 
-    def split(self, episode: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def split(self, frames: Frames) -> tuple[np.ndarray, np.ndarray]:
         """Windows to train on and windows of held-out episodes; the same ones where there are too few episodes."""
-        held_out = episode[self.samples] % HELD_OUT_EVERY == 0
+        held_out = np.isin(frames.episode[self.samples], held_out_episodes(frames))
         training, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
         if not len(training):
             return validation, validation
         return (training, validation) if len(validation) else (training, training)
+
+
+def held_out_episodes(frames: Frames) -> np.ndarray:
+    """The demonstrations not to train on, spread evenly over the tasks."""
+    demonstrated = np.unique(frames.episode[~np.isnan(frames.target_gripper)])
+    return np.array(sorted(demonstrated, key=lambda e: (frames.tasks[e], e))[::HELD_OUT_EVERY])
 
 
 def windows_of(run: Run) -> Windows:
@@ -106,7 +113,7 @@ def train_policy(run: Run) -> None:
     stored_bytes = 2 * len(windows.samples) * math.prod(forward.feature_shape)  # float16
     small = not live and stored_bytes <= STORED_AT_MOST_BYTES
     features = _stored_features(run, forward, windows) if small else _features(run, forward, windows, live)
-    training, validation = windows.split(run.frames.episode)
+    training, validation = windows.split(run.frames)
 
     def inputs(rows: np.ndarray) -> InverseInputs:
         device = parallel.device()
