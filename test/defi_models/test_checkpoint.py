@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tiny import tiny_checkpoint, tiny_config
 
-from defi_models.checkpoint import FILE, FORWARD, read_checkpoint
-from defi_models.contract import CheckpointError
+from defi_models.checkpoint import FILE, FORWARD, check_replaceable, read_checkpoint
+from defi_models.contract import CheckpointError, ConfigError
 from defi_models.inference.load import load_policy, read_spec
 
 
@@ -40,6 +40,47 @@ def test_writing_again_replaces_the_folder_whole(folder: Path) -> None:
     after = tiny_checkpoint(folder, seed=1).fingerprint
     assert before != after
     assert read_checkpoint(folder).fingerprint == after
+
+
+@pytest.mark.parametrize("held", [["thesis.tex"], [f"{n}.txt" for n in range(9)], [".git"]])
+def test_a_folder_that_is_no_checkpoint_is_never_replaced(tmp_path: Path, held: list[str]) -> None:
+    """`--out ~` once moved a home folder away and deleted it."""
+    for name in held:
+        (tmp_path / "home" / name).mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"holds \[.*and no checkpoint\.json, expected a new folder") as refused:
+        tiny_checkpoint(tmp_path / "home")
+    assert held[0] in str(refused.value) and len(str(refused.value)) < 400
+    assert sorted(path.name for path in (tmp_path / "home").iterdir()) == sorted(held)
+
+
+def test_an_empty_folder_and_a_link_to_a_checkpoint_are_filled_in_place(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    tiny_checkpoint(tmp_path / "empty")
+    assert read_checkpoint(tmp_path / "empty").name == "tiny"
+    (tmp_path / "link").symlink_to(folder, target_is_directory=True)
+    after = tiny_checkpoint(tmp_path / "link", seed=1).fingerprint
+    assert (tmp_path / "link").is_symlink()
+    assert read_checkpoint(folder).fingerprint == after
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("file", "got a file, expected a folder"),
+        ("file/below/it", "got a place below .*file, expected one below a folder that can be written"),
+        (".", "got the folder you are in, expected another"),
+        ("..", "got the folder you are in, expected another"),
+    ],
+)
+def test_a_place_that_no_folder_can_take_is_refused_in_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, message: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("file").write_text("a file")
+    with pytest.raises(ConfigError, match=message):
+        check_replaceable(Path(out))
+    assert Path("file").read_text() == "a file"
 
 
 def test_unknown_policy_lists_what_is_shipped() -> None:

@@ -174,8 +174,18 @@ def test_a_refused_import_leaves_nothing(policy_file: Path, gfdm_folder: Path, t
     weights["surplus"] = weights.pop("quant_conv.bias")
     save_file(weights, str(broken))
     with pytest.raises(CheckpointError, match=r"(?s)missing: .*quant_conv\.bias.*unexpected: .*surplus"):
-        import_official(Sources(policy_file, gfdm_folder), tmp_path / "out", CONFIG, arm="any")
+        import_official(Sources(policy_file, gfdm_folder), tmp_path / "new" / "out", CONFIG, arm="any")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["gfdm", "policy.pt"]
+
+
+def test_a_place_that_is_taken_is_refused_before_a_weight_is_read(tmp_path: Path) -> None:
+    """The folder given with `--out` was deleted, whatever it held, after gigabytes had been read."""
+    (tmp_path / "policy.pt").write_text("no weights")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("years of work")
+    with pytest.raises(ConfigError, match=r"holds \['thesis\.tex'\] and no checkpoint\.json"):
+        import_official(Sources(tmp_path / "policy.pt"), tmp_path / "out", CONFIG, arm="any")
+    assert (tmp_path / "out" / "thesis.tex").read_text() == "years of work"
 
 
 def test_pickled_folders_are_not_read(policy_file: Path, tmp_path: Path) -> None:

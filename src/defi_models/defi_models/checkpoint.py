@@ -32,6 +32,7 @@ FORMAT = 1
 FILE = "checkpoint.json"
 FORWARD, INVERSE, VIDEO = "forward.safetensors", "inverse.safetensors", "video.safetensors"
 HASHED_BYTES = 1 << 22
+SHOWN = 5  # names of a folder's files in a refusal
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,36 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     )
 
 
+def check_replaceable(folder: Path) -> Path:
+    """Where a checkpoint may be written, as an absolute path: a new folder, an empty one, or another checkpoint's.
+
+    Writing replaces the whole folder, so anything else in its place would be lost. Ask before long work too.
+
+    Raises:
+        ConfigError: it is a file, the working folder, holds something that is no checkpoint, or cannot be made.
+    """
+    place = folder.expanduser().resolve()
+    above = next(parent for parent in place.parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise ConfigError(
+            f"checkpoint {folder}: got a place below {above}, expected one below a folder that can be written"
+        )
+    if not place.exists():
+        return place
+    if not place.is_dir():
+        raise ConfigError(f"checkpoint {folder}: got a file, expected a folder, which need not exist yet")
+    if place in (here := Path.cwd(), *here.parents):
+        raise ConfigError(f"checkpoint {folder}: got the folder you are in, expected another, which need not exist yet")
+    found = sorted(path.name for path in place.iterdir())
+    if found and FILE not in found:
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        raise ConfigError(
+            f"checkpoint {folder}: got a folder that holds {found[:SHOWN]}{more} and no {FILE}, expected a new folder, an "
+            "empty one, or a checkpoint to replace; nothing was touched"
+        )
+    return place
+
+
 def write_checkpoint(
     folder: Path,
     *,
@@ -174,7 +205,11 @@ def write_checkpoint(
         weights: File name -> safetensors file to move in.
         statistics: Normalisation; None before the policy stage.
         provenance: Commands, seeds, data and figures.
+
+    Raises:
+        ConfigError: something other than a checkpoint lies there; see `check_replaceable`.
     """
+    folder = check_replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:

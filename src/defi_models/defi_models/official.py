@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from defi_models.checkpoint import FORWARD, INVERSE, VIDEO, Checkpoint, sha256, write_checkpoint
+from defi_models.checkpoint import FORWARD, INVERSE, VIDEO, Checkpoint, check_replaceable, sha256, write_checkpoint
 from defi_models.config import PROPRIOCEPTION_WIDTH, DefiConfig, PretrainedTextConfig
 from defi_models.contract import CheckpointError, ConfigError
 from defi_models.inventory import on_meta
@@ -94,14 +94,15 @@ def import_official(sources: Sources, out: Path, config: DefiConfig, *, arm: str
 
     Raises:
         CheckpointError: a file is not what it should be; every difference is listed.
-        ConfigError: a file does not exist, or one of the two tokenizers is missing.
+        ConfigError: a file does not exist, one of the two tokenizers is missing, or `out` is something else's.
     """
     given = [path for path in (sources.policy, sources.gfdm, sources.clip_tokenizer, sources.t5_tokenizer) if path]
     for path in given:
         if not path.exists():
             raise ConfigError(f"import-official: got {path}, expected a file or folder that exists")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
+    out = check_replaceable(out)  # gigabytes are read below
+    above = next(folder for folder in out.parents if folder.exists())  # what is refused leaves no new folders
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=above) as folder:
         made = Path(folder)
         inverse = read_inverse(sources.policy, config)
         files = {INVERSE: _write(made / INVERSE, inverse)}

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from defi_models.bar import bar
+from defi_models.checkpoint import check_replaceable
 from defi_models.contract import ConfigError
 from defi_models.datasets.frames import Frames
 from defi_models.datasets.inspecting import add_camera, cameras_of
@@ -133,6 +134,7 @@ def check_arguments(args: argparse.Namespace, chosen: Preset) -> None:
         )
     if args.out.is_file():
         raise ConfigError(f"--out {args.out}: got a file, expected a folder")
+    check_replaceable(args.out / "checkpoint")
 
 
 def open_data(args: argparse.Namespace, chosen: Preset) -> Frames:
