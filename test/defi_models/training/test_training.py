@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,10 +27,12 @@ from defi_models.datasets.frames import Encoded
 from defi_models.datasets.mixture import mixed
 from defi_models.datasets.packing import open_frames
 from defi_models.inference.load import load_policy
+from defi_models.training.command import is_done
 from defi_models.training.loop import Step, TrainingError, fit, learning_rate
 from defi_models.training.presets import FROZEN_NOTHING, STAGES, Preset, Schedule, preset, with_changes
 from defi_models.training.stages import STAGE_FUNCTIONS, Run
 from defi_models.training.start import Start
+from defi_models.training.state import forget
 
 CAMERAS = ("static", "wrist")
 SCHEDULE = Schedule(steps=6, batch=4, learning_rate=1e-2)
@@ -332,8 +335,35 @@ def test_all_stages_done_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[s
     run.mkdir()
     for stage in STAGES:
         (run / f"{stage}.safetensors").touch()
+    assert not is_done(run, "policy")  # without a checkpoint there is no policy
+    (run / "checkpoint").mkdir()
     assert main(["train", "all", "--preset", "test", "--data", str(data), "--out", str(run)]) == 0
     assert "every stage is done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("killed_in", ["held_out", "_assemble", "write_checkpoint"])
+def test_a_kill_after_the_last_step_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_in: str
+) -> None:
+    """The state was gone before the weights were written, and weights without a checkpoint were called done."""
+    data, out = tiny_episodes(tmp_path / "data"), tmp_path / "run"
+    train_all(TINY, out, data)
+    weights, checkpoint = (out / "policy.safetensors").read_bytes(), read_checkpoint(out / "checkpoint").hashes
+    (out / "policy.safetensors").unlink()
+    shutil.rmtree(out / "checkpoint")
+
+    def kill(*_: object, **__: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patched, pytest.raises(KilledError):
+        patched.setattr(f"defi_models.training.policy_stage.{killed_in}", kill)
+        train_all(TINY, out, data, ("policy",))
+    assert (out / "policy.state").is_file() and not is_done(out, "policy")
+    monkeypatch.setattr("defi_models.training.loop._gradients", kill)  # no step is left to do
+    train_all(TINY, out, data, ("policy",))
+    assert is_done(out, "policy") and not (out / "policy.state").exists()
+    assert (out / "policy.safetensors").read_bytes() == weights
+    assert read_checkpoint(out / "checkpoint").hashes == checkpoint
 
 
 def test_a_stage_takes_as_many_steps_as_asked(tmp_path: Path) -> None:
@@ -397,6 +427,11 @@ def test_a_killed_and_resumed_run_equals_one_that_was_not(tmp_path: Path, monkey
         again, figures_again = run_fit(tmp_path / "b", None, monkeypatch)
         torch.testing.assert_close(again, whole, rtol=0, atol=0)
         assert figures_again == figures
+        assert os.listdir(tmp_path / "b") == ["run.state"]  # until what was trained is in its place
+        after_the_end, figures_again = run_fit(tmp_path / "b", 0, monkeypatch)  # no step is done again
+        torch.testing.assert_close(after_the_end, whole, rtol=0, atol=0)
+        assert figures_again == figures
+        forget(tmp_path / "b" / "run")
         assert os.listdir(tmp_path / "b") == []
 
 

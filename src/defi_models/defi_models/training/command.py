@@ -92,7 +92,7 @@ class Train:
 
         if not parallel.is_member():
             open_data(args, chosen)
-        undone = [stage for stage in chosen.schedules if not (args.out / f"{stage}.safetensors").exists()]
+        undone = [stage for stage in chosen.schedules if not is_done(args.out, stage)]
         if args.stage == "all" and not undone:
             sys.stdout.write(f"{args.out}: every stage is done; name one to train it again\n")
             return 0
@@ -102,6 +102,11 @@ class Train:
         else:
             parallel.launch(args.processes, work)
         return 0
+
+
+def is_done(out: Path, stage: str) -> bool:
+    """Whether a run in `out` has what a stage makes: its weights, and of the policy the checkpoint too."""
+    return (out / f"{stage}.safetensors").exists() and (stage != "policy" or (out / "checkpoint").is_dir())
 
 
 def check_arguments(args: argparse.Namespace, chosen: Preset) -> None:

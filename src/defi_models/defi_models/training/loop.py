@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from defi_models.training import parallel
 from defi_models.training.presets import Schedule
-from defi_models.training.state import State, TrainingError, forget
+from defi_models.training.state import State, TrainingError
 from defi_models.training.step import Step, share
 from defi_models.training.watch import Watch, mean_figures
 
@@ -69,7 +69,8 @@ def fit(
         module: What is trained (parameters that need no gradient stay).
         loss: The loss and figures of one pass, means over its samples.
         schedule: How long and how fast.
-        out: Where the state for resuming lies, `<out>.state`, until the end.
+        out: Where the state for resuming lies, `<out>.state`. It stays when all steps are done, and a run that finds it
+            then trains no more: `forget` it once what was trained is in its place.
         seed: Of all randomness.
         watch: Shows how it goes.
         precision: Of the passes; weights and their average stay float32.
@@ -103,13 +104,12 @@ def fit(
         watch.step(index + 1, history[-1])
         if not state.sharded:
             _draw(module, watch, index, schedule.steps)
-        if _due(state, saved):
+        if index + 1 == schedule.steps or _due(state, saved):
             state.save(out, index + 1, history)
             saved = time.monotonic()
     watch.end()
     state.settle()
     module.eval()
-    forget(out)
     return mean_figures(history)
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -100,7 +101,7 @@ def windows_of(run: Run) -> Windows:
 
 
 def train_policy(run: Run) -> None:
-    """Trains the stage and writes the checkpoint."""
+    """Trains the stage and writes the checkpoint; the stage's own weights come last, and say that it is done."""
     torch.manual_seed(run.seed)
     forward = ForwardHalf(run.config, video=True)
     run.load("gfdm", forward)
@@ -136,9 +137,9 @@ def train_policy(run: Run) -> None:
     run.progress(f"held-out episodes: {figures}")
     if live:
         run.save(TRAINED_FORWARD, forward, {})
-    run.save("policy", inverse, figures)
     if parallel.rank() == 0:
-        _assemble(run, windows.statistics, TRAINED_FORWARD if live else "gfdm")
+        _assemble(run, windows.statistics, run.weights(TRAINED_FORWARD if live else "gfdm"), inverse, figures)
+    run.save("policy", inverse, figures)
 
 
 def _stored_features(run: Run, forward: ForwardHalf, windows: Windows) -> Callable[[np.ndarray], Tensor]:
@@ -180,18 +181,21 @@ def _acted(
         return torch.cat([inverse(inputs(some), draw) for some, draw in parts if len(some)]).cpu()
 
 
-def _assemble(run: Run, statistics: Statistics, forward: str) -> None:
-    figures = {}
+def _assemble(
+    run: Run, statistics: Statistics, forward: Mapping[str, Tensor], inverse: nn.Module, own: Mapping[str, Any]
+) -> None:
+    figures: dict[str, Any] = {}
     for stage in run.preset.schedules:
         path = run.out / f"{stage}.figures.json"
         figures[stage] = json.loads(path.read_text()) if path.is_file() else None
+    figures["policy"] = dict(own)
     with tempfile.TemporaryDirectory(prefix=".halved-", dir=run.out) as folder:
         write_checkpoint(
             run.out / "checkpoint",
             name=run.preset.name,
             arm=run.arm,
             config=run.config,
-            weights=_halved(run, forward, Path(folder)) | tokenizer_files(run.config, run.out),
+            weights=_halved(run, forward, inverse.state_dict(), Path(folder)) | tokenizer_files(run.config, run.out),
             statistics=statistics,
             provenance={
                 "seed": run.seed,
@@ -206,13 +210,13 @@ def _assemble(run: Run, statistics: Statistics, forward: str) -> None:
         )
 
 
-def _halved(run: Run, forward: str, folder: Path) -> dict[str, Path]:
+def _halved(run: Run, forward: Mapping[str, Tensor], inverse: Mapping[str, Tensor], folder: Path) -> dict[str, Path]:
     """The files of a policy: float16, which it needs no more than; what only video needs in a file of its own."""
     needed = set(ForwardHalf(run.config).state_dict())
-    halves = {FORWARD: {}, VIDEO: {}, INVERSE: run.weights("policy")}
-    for name, tensor in run.weights(forward).items():
+    halves: dict[str, dict[str, Tensor]] = {FORWARD: {}, VIDEO: {}, INVERSE: dict(inverse)}
+    for name, tensor in forward.items():
         halves[FORWARD if name in needed else VIDEO][name] = tensor
     made = {file: folder / file for file, weights in halves.items() if weights}
     for file, path in made.items():
-        save_file({name: tensor.half() for name, tensor in halves[file].items()}, str(path))
+        save_file({name: tensor.cpu().half().contiguous() for name, tensor in halves[file].items()}, str(path))
     return made

@@ -32,7 +32,7 @@ from defi_models.training import parallel
 from defi_models.training.loop import fit
 from defi_models.training.presets import Preset
 from defi_models.training.start import Start
-from defi_models.training.state import TrainingError, save_whole
+from defi_models.training.state import TrainingError, forget, save_whole
 from defi_models.training.step import Step
 from defi_models.training.watch import Picture, Watch
 from defi_models.words import Tokenizer, tokenizer_of, vocabulary
@@ -170,12 +170,12 @@ class Run:
         return True
 
     def save(self, stage: str, module: nn.Module, figures: Mapping[str, Any]) -> None:
-        """Leaves weights and figures for the stages after; every process calls this."""
+        """Leaves weights and figures for the stages after: the last of a stage, which is done then. Every process calls this."""
         weights = {name: parallel.whole(tensor) for name, tensor in module.state_dict().items()}
         if parallel.rank() == 0:
             write_text(self.out / f"{stage}.figures.json", json.dumps(figures, indent=1))
             save_whole(weights, self.out / f"{stage}.safetensors")
-        parallel.barrier()
+        forget(self._state(stage))
 
     def train(
         self,
@@ -196,13 +196,16 @@ class Run:
             module,
             loss,
             schedule,
-            self.out / f"{stage}.resume",
+            self._state(stage),
             seed=self.seed,
             watch=watch,
             precision=self.precision,
             unused=unused,
         )
         return {**figures, "steps": schedule.steps, "batch": schedule.batch, "seconds": round(time.monotonic() - start)}
+
+    def _state(self, stage: str) -> Path:
+        return self.out / f"{stage}.resume"
 
     def freeze(self, stage: str, parts: Mapping[str, nn.Module]) -> None:
         """Lets the preset choose what a stage does not train: parameters whose name begins with one of its prefixes.

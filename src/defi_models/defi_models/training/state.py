@@ -150,8 +150,9 @@ def save_whole(tensors: Mapping[str, Tensor], path: Path, header: Mapping[str, s
 
 
 def forget(out: Path) -> None:
-    """Removes what `State.save` left, and what older versions left beside it, once all processes are done."""
+    """Removes what `State.save` left, and what older versions left beside it; every process calls this, all wait."""
     parallel.barrier()
     if parallel.rank() == 0:
         for suffix in (".state", ".json"):
             out.with_suffix(suffix).unlink(missing_ok=True)
+    parallel.barrier()
