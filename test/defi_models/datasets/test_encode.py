@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,12 @@ from tiny import halves, tiny_checkpoint, tiny_config, tiny_episodes
 from webdataset.compat import WebDataset
 
 from defi_models.cli import main
+from defi_models.config import AutoencoderConfig
 from defi_models.contract import CheckpointError
 from defi_models.datasets import encode as encoding
 from defi_models.datasets.encode import Plan, encode, plan_of, write_shard
 from defi_models.datasets.episodes import DatasetError
-from defi_models.datasets.latents import fingerprint, open_latents
+from defi_models.datasets.latents import fingerprint, load_autoencoder, open_latents
 from defi_models.datasets.packing import open_frames
 
 CAMERAS = ("static", "wrist")
@@ -127,6 +128,40 @@ def test_shard_cut_short_is_named_with_both_sizes(tmp_path: Path, run: Path) -> 
     plan.shard(0).write_bytes(plan.shard(0).read_bytes()[:-10])
     with pytest.raises(DatasetError, match=rf"latents-000000\.tar: got {size - 10}, expected {size} bytes"):
         open_latents(plan.out)
+
+
+@pytest.mark.usefixtures("here")
+def test_damaged_latents_and_a_damaged_run_are_named(tmp_path: Path, run: Path) -> None:
+    plan = plan_of(tiny_episodes(tmp_path / "data", count=1, samples=5), run, tmp_path / "latents", 2, {})
+    manifest = made(plan)
+    index, about = plan.shard(0).with_suffix(".json"), json.loads(manifest.read_text())
+    for text, said in (
+        ("{", "cannot be read as JSON"),
+        ('{"clips": [{}]}', "it has no 'length'"),
+        (None, "No such file"),
+    ):
+        whole = index.read_text()
+        index.unlink() if text is None else index.write_text(text)
+        with pytest.raises(DatasetError, match=rf"latents-000000\.json: .*{said}"):
+            open_latents(plan.out)
+        index.write_text(whole)
+    for text, said in (
+        (json.dumps(about)[:30], "cannot be read as JSON"),
+        (json.dumps(about | {"shards": {}}), "no clip"),
+    ):
+        manifest.write_text(text)
+        with pytest.raises(DatasetError, match=rf"latents\.json: .*{said}"):
+            open_latents(plan.out)
+    other = asdict(replace(tiny_config(), autoencoder=AutoencoderConfig(channels=(8, 16, 16))))
+    for text in ("{", "[]", "{}", json.dumps({"config": other})):
+        (run / "run.json").write_text(text)
+        with pytest.raises(CheckpointError, match=r"run\.json|autoencoder\.safetensors"):
+            load_autoencoder(run)
+    (run / "run.json").write_text(json.dumps({"config": asdict(tiny_config())}))
+    load_autoencoder(run)
+    (run / "autoencoder.safetensors").write_bytes(b"half")
+    with pytest.raises(CheckpointError, match=r"autoencoder\.safetensors: cannot be read as weights"):
+        load_autoencoder(run)
 
 
 def test_a_policys_folder_has_the_same_autoencoder_in_half_precision(tmp_path: Path, run: Path) -> None:

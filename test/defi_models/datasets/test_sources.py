@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-import pickle
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from footage import shade, shades, write_calvin, write_lerobot, write_video
 from tiny import tiny_episodes
 
 from defi_models.datasets.episodes import Clip, DatasetError, Episode
-from defi_models.datasets.frames import UNSAID
+from defi_models.datasets.frames import UNSAID, Frames
 from defi_models.datasets.mixture import mixed
 from defi_models.datasets.packing import open_frames
 from defi_models.datasets.sources import open_source
@@ -50,7 +53,7 @@ def test_captions_come_from_one_file_or_from_beside_the_clip(tmp_path: Path) -> 
 def test_damaged_captions_are_named(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", shades(4), 10)
     (tmp_path / "captions.json").write_text("[1, 2]")
-    with pytest.raises(DatasetError, match=r"captions\.json: got .* expected \{\"clip\""):
+    with pytest.raises(DatasetError, match=r"captions\.json: cannot be read as captions, \{\"clip\""):
         open_source(tmp_path)
 
 
@@ -125,7 +128,7 @@ def test_lerobot_joints_without_units_are_action_free_and_say_what_is_missing(tm
         ('{"joints": "turns"}', r"got {'joints': 'turns'}, expected joints in one of \['radians', 'degrees'\]"),
         ('{"joints": "degrees", "gripper": [5]}', r"gripper \[closed, open\]"),
         ('{"joints": "degrees", "girpper": [0, 1]}', "'girpper'"),
-        ("{", "not valid JSON"),
+        ("{", r"units\.json: cannot be read as JSON"),
         ('{"joints": "degrees", "gripper": [0, 0.5]}', "got gripper values 0 .. 2, expected 0 closed .. 1 open"),
     ],
 )
@@ -181,7 +184,8 @@ def test_calvin_annotations_that_would_run_code_are_refused(tmp_path: Path, caps
     with pytest.raises(DatasetError, match=r"names builtins\.print"):
         open_source(folder)
     assert capsys.readouterr().out == ""
-    assert pickle.loads(pickle.dumps(1)) == 1
+    np.load(folder / "lang_annotations" / "auto_lang_ann.npy", allow_pickle=True)
+    assert capsys.readouterr().out == "unpickled\n"  # whoever reads it without care
 
 
 def test_folder_with_nothing_known_lists_what_is(tmp_path: Path) -> None:
@@ -225,6 +229,111 @@ def test_mixed_data_are_drawn_by_weight_each_with_its_cameras_and_words(tmp_path
     assert both.clip(np.array([10, 30]), np.arange(3)).tolist() == [[10, 11, 11], [30, 31, 31]]
     assert (both.choose_instruction(31, rng), both.choose_instruction(0, rng)) == (UNSAID, "open the drawer")
     np.testing.assert_array_equal(both.demonstrated(CAMERAS), np.arange(12))
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def odd(path: Path) -> None:
+    with np.load(path) as step:
+        np.savez(path, **{**step, "robot_obs": np.zeros(7)})
+
+
+def garbled(path: Path) -> None:
+    """Compressed, and damaged within what is compressed."""
+    with np.load(path) as step:
+        np.savez_compressed(path, **step)
+    coded = bytearray(path.read_bytes())
+    coded[300:] = bytes(byte ^ 0x55 for byte in coded[300 : len(coded) // 2]) + coded[len(coded) // 2 :]
+    path.write_bytes(coded)
+
+
+def without(key: str) -> Callable[[Path], object]:
+    return lambda path: path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != key}))
+
+
+def rewritten(text: str, coding: str = "utf-8") -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(text.encode(coding))
+
+
+def of_another_column(path: Path) -> None:
+    pq.write_table(pa.table({"task_index": [0], "sentence": ["open"]}), path)
+
+
+def pickled(path: Path) -> None:
+    np.save(path, np.array([{}], dtype=object), allow_pickle=True)
+
+
+@pytest.mark.parametrize("video", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "file", "damage"),
+    [
+        ("own", "episode_000001.npz", emptied),
+        ("calvin", "episode_0000106.npz", emptied),
+        ("calvin", "episode_0000106.npz", odd),
+        ("calvin", "episode_0000106.npz", garbled),
+        ("recordings", "ep_start_end_ids.npy", pickled),
+        ("recordings", "ep_start_end_ids.npy", rewritten("junk")),
+        ("lerobot", "meta/info.json", without("fps")),
+        ("lerobot", "meta/info.json", without("features")),
+        ("lerobot", "meta/info.json", rewritten('["v3.0"]')),
+        ("lerobot", "meta/tasks.parquet", of_another_column),
+        ("lerobot", "meta/episodes/chunk-000/file-000.parquet", Path.unlink),
+        ("lerobot", "meta/episodes/chunk-000/file-000.parquet", of_another_column),
+        ("video", "a.txt", rewritten("gr\u00fc\u00df", "latin-1")),
+    ],
+)
+def test_damage_of_any_kind_is_one_error_that_names_the_file_and_counts_as_a_damaged_clip_of_video(
+    tmp_path: Path, kind: str, file: str, damage: Callable[[Path], object], video: bool
+) -> None:
+    """Empty files, odd widths and tables without a column were tracebacks, and one such clip stopped all of a video."""
+    data = tmp_path / "data"
+    if kind == "own":
+        tiny_episodes(data)
+    elif kind == "lerobot":
+        write_lerobot(data)
+    elif kind == "video":
+        write_video(data / "a.mp4", shades(6), 10)
+        write_video(data / "b.mp4", shades(6), 10)
+        (data / "a.txt").touch()
+    else:
+        write_calvin(data, annotated=kind == "calvin")
+    damage(data / file)
+
+    def opened(tolerated: float) -> Frames:
+        return open_frames(data, CAMERAS, 32, step_ns=STEP_NS, video=video or kind == "video", tolerated=tolerated)
+
+    if video and damage is odd:  # which is not read
+        assert len(opened(0.0)) == 5
+        return
+    named = "data: got LeRobot v3 without a clip" if damage is Path.unlink else re.escape(Path(file).name)
+    with pytest.raises(DatasetError, match=named):
+        opened(0.0)
+    if (video and kind == "own") or kind == "video":
+        assert len(opened(0.5)) == {"own": 24, "video": 6}[kind]
+
+
+def test_actions_of_video_are_not_read_and_failures_are_not_what_their_sentences_say(tmp_path: Path) -> None:
+    data = tiny_episodes(tmp_path, count=3, samples=6)
+    files = sorted(data.glob("episode_*.npz"))
+    with np.load(files[0]) as stored:
+        np.savez(files[0], **{**stored, "target_pose": np.full((6, 7), np.nan)})
+    with np.load(files[1]) as stored:
+        np.savez(files[1], **{**stored, "success": np.array(False)})
+    with pytest.raises(DatasetError, match=r"episode_000000\.npz: episode: got target_pose that is not finite"):
+        open_frames(data, CAMERAS, 32)
+    frames = open_frames(data, CAMERAS, 32, video=True)
+    assert frames.instructions == (("open the drawer",), (), ("open the drawer",))
+
+
+def test_sentences_of_no_clip_are_told_and_blank_ones_are_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_video(tmp_path / "a.mp4", shades(4), 10)
+    (tmp_path / "captions.json").write_text(json.dumps({"a.mp4": ["", "wave"], "b.mp4": "push"}))
+    assert open_source(tmp_path).read("a.mp4").instructions == ("wave",)
+    assert "captions.json: 1 sentences of no clip: b.mp4" in caplog.text
 
 
 @pytest.mark.parametrize("weights", [(0.7, 0.7), (1.0, None), (-0.1, None)])

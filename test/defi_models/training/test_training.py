@@ -385,6 +385,9 @@ def test_a_stage_takes_as_many_steps_as_asked(tmp_path: Path) -> None:
         ),
         ({"images": {}}, "got cameras \\[\\]"),
         ({"step_ns": 0}, "a step of 0 ns"),
+        ({"ee_pose": np.zeros((12, 7))}, "got ee_pose of norm 0 in sample 0, expected norm 1"),
+        ({"target_pose": np.tile([0, 0, 0, 0, 0, 0, 2.0], (12, 1))}, "got target_pose of norm 2 in sample 0"),
+        ({"gripper": np.linspace(0, 100, 12)}, r"got gripper of opening 9\.09 in sample 1, expected opening 0\.\.1"),
     ],
 )
 def test_episode_that_cannot_be_is_refused(tmp_path: Path, damage: dict, message: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from defi_models.datasets.episodes import DatasetError
+from defi_models.datasets.reading import DatasetError
 
 logger = logging.getLogger(__name__)
 TOLERATED = 0.05

@@ -20,8 +20,9 @@ from webdataset.writer import TarWriter
 
 from defi_models.contract import ConfigError
 from defi_models.datasets.damage import check_damage
-from defi_models.datasets.episodes import Clip, DatasetError
+from defi_models.datasets.episodes import Clip
 from defi_models.datasets.latents import FORMAT, MANIFEST, LoadedAutoencoder, load_autoencoder
+from defi_models.datasets.reading import DatasetError, read_json
 from defi_models.datasets.sources import open_source
 from defi_models.files import write_text
 from defi_models.transforms import ImageTransform
@@ -173,7 +174,7 @@ def write_shard(plan: Plan, number: int) -> dict[str, Any]:
     with TarWriter(str(part)) as writer:
         for place, name in enumerate(plan.clips(number)):
             try:
-                clip = source.read(name, plan.step_ns)
+                clip = source.read(name, plan.step_ns, actions=False)
             except DatasetError as error:
                 damaged[name] = str(error)
                 continue
@@ -225,13 +226,13 @@ def _existing(plan: Plan, number: int, finished: bool) -> dict[str, Any] | None:
     index = plan.shard(number).with_suffix(".json")
     if not (plan.shard(number).is_file() and index.is_file()):
         return None
-    result = json.loads(index.read_text())
+    result = read_json(index)
     return result if finished or not result["damaged"] else None
 
 
 def _check_begun(plan: Plan) -> None:
     path = plan.out / PLAN
-    begun = json.loads(path.read_text())["key"] if path.is_file() else None
+    begun = read_json(path).get("key", "") if path.is_file() else None
     if begun is None:
         write_text(path, json.dumps({"key": plan.key, "data": str(plan.data), "model": str(plan.model)}))
     elif begun != plan.key:

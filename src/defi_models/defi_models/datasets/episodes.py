@@ -5,21 +5,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from defi_models.contract import DefiError, FloatArray
+from defi_models.contract import FloatArray
+from defi_models.datasets.reading import DatasetError, reading
 
-
-class DatasetError(DefiError):
-    """A dataset is missing, damaged or lacks what training needs."""
+GRIPPER_SLACK = 0.02  # an opening measured may be a little out of 0..1
+NORM_SLACK = 0.05  # quaternions are rounded where they are written; anything farther from 1 is something else
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,18 @@ class Episode(Clip):
             if not unknown and not np.isfinite(values).all():
                 row = int(np.argwhere(~np.isfinite(values))[0][0])
                 raise DatasetError(f"episode: got {name} that is not finite in sample {row}, expected numbers")
+        for name in ("ee_pose", "target_pose"):
+            self._check_rows(name, np.linalg.norm(getattr(self, name)[:, 3:], axis=1), 1, 1, NORM_SLACK, "norm")
+        for name in ("gripper", "target_gripper"):
+            self._check_rows(name, getattr(self, name), 0, 1, GRIPPER_SLACK, "opening")
+
+    def _check_rows(self, name: str, values: FloatArray, low: float, high: float, slack: float, what: str) -> None:
+        wrong = np.flatnonzero((values < low - slack) | (values > high + slack))
+        if len(wrong):
+            expected = f"{low:g}" if low == high else f"{low:g}..{high:g}"
+            raise DatasetError(
+                f"episode: got {name} of {what} {values[wrong[0]]:.3g} in sample {wrong[0]}, expected {what} {expected}"
+            )
 
 
 _LABELS = ("task", "instructions", "success", "step_ns")
@@ -138,23 +151,37 @@ def load_episode(path: Path) -> Episode:
     Raises:
         DatasetError: the file is damaged or is not an episode.
     """
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            images = {
-                name.removeprefix("png."): _decode(data[name], data[f"sizes.{name.removeprefix('png.')}"])
-                for name in data.files
-                if name.startswith("png.")
-            }
-            return Episode(
-                task=str(data["task"]),
-                instructions=tuple(str(text) for text in data["instructions"]),
-                success=bool(data["success"]),
-                step_ns=int(data["step_ns"]),
-                images=images,
-                **{name: data[name] for name in _ARRAYS if name != ADDED or name in data.files},
-            )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, cv2.error, DatasetError) as error:
-        raise DatasetError(f"{path}: cannot be read as an episode ({error}); delete it or make it again") from error
+    with _opened(path) as data:
+        arrays = {name: data[name] for name in _ARRAYS if name != ADDED or name in data.files}
+        return Episode(**_seen(data), success=bool(data["success"]), **arrays)
+
+
+def load_clip(path: Path) -> Clip:
+    """Reads what one episode's cameras saw. One that failed is not what its sentences say, and has none.
+
+    Raises:
+        DatasetError: the file is damaged or is not an episode.
+    """
+    with _opened(path) as data:
+        clip = Clip(**_seen(data))
+        return clip if bool(data["success"]) else replace(clip, instructions=())
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    with reading(path, "an episode", cv2.error), np.load(path, allow_pickle=False) as data:
+        yield data
+
+
+def _seen(data: Any) -> dict[str, Any]:
+    """The fields of a `Clip`."""
+    cameras = [name.removeprefix("png.") for name in data.files if name.startswith("png.")]
+    return {
+        "task": str(data["task"]),
+        "instructions": tuple(str(text) for text in data["instructions"]),
+        "step_ns": int(data["step_ns"]),
+        "images": {camera: _decode(data[f"png.{camera}"], data[f"sizes.{camera}"]) for camera in cameras},
+    }
 
 
 def _decode(buffer: npt.NDArray[np.uint8], sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
@@ -197,14 +224,15 @@ class EpisodeSource:
         """Of the episodes, in order."""
         return list(self._files)
 
-    def read(self, name: str, step_ns: int | None = None) -> Episode:
+    def read(self, name: str, step_ns: int | None = None, *, actions: bool = True) -> Clip:
         """See `Source.read`."""
-        episode = load_episode(self._files[name])
-        images = {self._renamed.get(camera, camera): found for camera, found in episode.images.items()}
-        episode = replace(episode, images=images)
-        if step_ns is None or step_ns == episode.step_ns:
-            return episode
-        rows = rows_at(len(episode), episode.step_ns, step_ns)
+        path = self._files[name]
+        clip = load_episode(path) if actions else load_clip(path)
+        images = {self._renamed.get(camera, camera): found for camera, found in clip.images.items()}
+        if step_ns is None or step_ns == clip.step_ns:
+            return replace(clip, images=images)
+        with reading(path, "an episode"):
+            rows = rows_at(len(clip), clip.step_ns, step_ns)
         images = {camera: found[rows] for camera, found in images.items()}
-        series = {name: getattr(episode, name)[rows] for name in _ARRAYS}
-        return replace(episode, step_ns=step_ns, images=images, **series)
+        series = {name: getattr(clip, name)[rows] for name in _ARRAYS if isinstance(clip, Episode)}
+        return replace(clip, step_ns=step_ns, images=images, **series)

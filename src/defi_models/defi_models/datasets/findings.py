@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from defi_models.contract import NS_PER_S
-from defi_models.datasets.episodes import DatasetError, Episode
+from defi_models.datasets.episodes import Episode
+from defi_models.datasets.reading import DatasetError
 from defi_models.datasets.sources import open_source
 
 SHOWN = 8  # names of tasks

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from defi_models.config import ActionEncoding
 from defi_models.datasets.blocks import Rows
-from defi_models.datasets.episodes import DatasetError
+from defi_models.datasets.reading import DatasetError
 from defi_models.transforms import ProprioceptionTransform, raw_actions
 
 UNSAID = "something happens"  # the instruction of a clip that has none

@@ -11,7 +11,6 @@ Shards are not unpacked: training maps them into memory and reads rows where the
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,8 +23,8 @@ from defi_models.checkpoint import FILE, FORWARD, build, read_checkpoint
 from defi_models.config import AutoencoderConfig, DefiConfig
 from defi_models.contract import CheckpointError
 from defi_models.datasets.blocks import Blocks
-from defi_models.datasets.episodes import DatasetError
 from defi_models.datasets.frames import Encoded, Frames, frames_of
+from defi_models.datasets.reading import DatasetError, read_json, reading
 from defi_models.models.gfdm import Latents
 
 FORMAT = 1
@@ -63,18 +62,16 @@ def load_autoencoder(folder: Path) -> LoadedAutoencoder:
     """The autoencoder of a training run or of a policy's checkpoint.
 
     Raises:
-        CheckpointError: `folder` is neither, or its autoencoder has not been trained.
+        CheckpointError: `folder` is neither, is damaged, or its autoencoder has not been trained.
     """
-    from safetensors.torch import load_file
-
     if (folder / FILE).is_file():
         checkpoint = read_checkpoint(folder)
-        config, all_weights = checkpoint.config, load_file(str(checkpoint.weights(FORWARD)))
+        path = checkpoint.weights(FORWARD)
+        config, all_weights = checkpoint.config, _weights(path)
         weights = {k.removeprefix(PREFIX): v.float() for k, v in all_weights.items() if k.startswith(PREFIX)}
     elif (folder / RUN_FILE).is_file() and (folder / AUTOENCODER_FILE).is_file():
-        described = json.loads((folder / RUN_FILE).read_text())
-        config = build(DefiConfig, described["config"], str(folder / RUN_FILE))
-        weights = load_file(str(folder / AUTOENCODER_FILE))
+        path = folder / AUTOENCODER_FILE
+        config, weights = read_config(folder / RUN_FILE), _weights(path)
     else:
         raise CheckpointError(
             f"{folder}: got neither a checkpoint ({FILE}) nor a run with a trained autoencoder ({RUN_FILE} and "
@@ -89,44 +86,69 @@ def load_autoencoder(folder: Path) -> LoadedAutoencoder:
 
         module = SvdAutoencoder(config.autoencoder, video=False)
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith(DECODER)}
-    module.load_state_dict(weights)
+    with reading(path, f"the autoencoder that {folder.name} describes", RuntimeError, raises=CheckpointError):
+        module.load_state_dict(weights)
     return LoadedAutoencoder(module.eval(), config, fingerprint(weights))
+
+
+def read_config(path: Path) -> DefiConfig:
+    """The model of a training run, as its `run.json` says.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    return build(DefiConfig, read_json(path, CheckpointError).get("config"), str(path))
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    with reading(path, "weights", SafetensorError, raises=CheckpointError):
+        return load_file(str(path))
 
 
 def open_latents(folder: Path) -> Frames:
     """Frames that have latents in place of pixels.
 
     Raises:
-        DatasetError: the folder is no finished encoding, of another version, or a shard is missing or damaged.
+        DatasetError: the folder is no finished encoding, of another version, empty, or a shard is missing or damaged.
     """
     path = folder / MANIFEST
     if not path.is_file():
         raise DatasetError(
             f"{folder}: got no {MANIFEST}, expected it in a finished `defi data encode --out` folder; run it again"
         )
-    about = json.loads(path.read_text())
+    about = read_json(path)
     if about.get("format") != FORMAT:
         raise DatasetError(f"{path}: got format {about.get('format')}, expected {FORMAT}; encode again")
     meta: dict[str, Any] = {"lengths": [], "tasks": [], "instructions": []}
-    arrays = []
-    item = tuple(about["latent_shape"])
-    for name, size in about["shards"].items():
-        shard = folder / name
-        if not shard.is_file() or shard.stat().st_size != size:
-            got = shard.stat().st_size if shard.is_file() else "no file"
-            raise DatasetError(f"{shard}: got {got}, expected {size} bytes; copy the whole folder or encode again")
-        clips = json.loads(shard.with_suffix(".json").read_text())["clips"]
+    arrays: list[np.ndarray] = []
+    with reading(path, "what `defi data encode` writes"):
+        item = tuple(about["latent_shape"])
+        for name, size in about["shards"].items():
+            arrays += _shard(folder / name, size, item, meta)
+        if not arrays:
+            raise ValueError("no clip is in it")
+        views = np.repeat([a.shape[1] for a in arrays], meta["lengths"])
+        meta |= {"step_ns": about["step_ns"], "cameras": about["cameras"][: int(views.max())]}
+        frames = frames_of(meta, folder, np.empty((0, 0, 0, 0, 3), np.uint8), {})
+        return replace(frames, views=views, encoded=Encoded(Blocks(arrays), about["autoencoder"], item))
+
+
+def _shard(shard: Path, size: int, item: tuple[int, ...], meta: Mapping[str, list]) -> list[np.ndarray]:
+    """The latents of a shard's clips, mapped into memory; what they are goes into `meta`."""
+    if not shard.is_file() or shard.stat().st_size != size:
+        got = shard.stat().st_size if shard.is_file() else "no file"
+        raise DatasetError(f"{shard}: got {got}, expected {size} bytes; copy the whole folder or encode again")
+    index, arrays = shard.with_suffix(".json"), []
+    with reading(index, "where clips lie in their shard"):
+        clips = read_json(index)["clips"]
         data = np.memmap(shard, dtype=np.uint8, mode="r") if clips else np.empty(0, np.uint8)
         for clip in clips:
             shape = (clip["length"], clip["views"], *item)
             count = int(np.prod(shape))
             arrays.append(np.frombuffer(data, np.float16, count, clip["offset"]).reshape(shape))
-            meta["lengths"].append(clip["length"])
-            meta["tasks"].append(clip["task"])
-            meta["instructions"].append(clip["instructions"])
-    views = np.repeat([a.shape[1] for a in arrays], meta["lengths"])
-    cameras = tuple(about["cameras"][: int(views.max())])
-    frames = frames_of(
-        {**meta, "step_ns": about["step_ns"], "cameras": cameras}, folder, np.empty((0, 0, 0, 0, 3), np.uint8), {}
-    )
-    return replace(frames, views=views, encoded=Encoded(Blocks(arrays), about["autoencoder"], item))
+            for key, name in (("lengths", "length"), ("tasks", "task"), ("instructions", "instructions")):
+                meta[key].append(clip[name])
+    return arrays

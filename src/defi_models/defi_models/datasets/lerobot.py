@@ -18,7 +18,6 @@ An episode has actions when `observation.state` and `action` name the same of th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,8 @@ import pyarrow.parquet as pq
 from scipy.spatial.transform import Rotation
 
 from defi_models.contract import NS_PER_S
-from defi_models.datasets.episodes import Clip, DatasetError, Episode, rows_at
+from defi_models.datasets.episodes import GRIPPER_SLACK, Clip, Episode, rows_at
+from defi_models.datasets.reading import DatasetError, read_json, reading
 
 VERSION = "v3"
 STATE, ACTION = "observation.state", "action"
@@ -43,7 +43,6 @@ ROTATIONS = {
     ("rx", "ry", "rz"): Rotation.from_rotvec,
     ("roll", "pitch", "yaw"): lambda angles: Rotation.from_euler("xyz", angles),
 }
-GRIPPER_SLACK = 0.02  # an opening measured may be a little out of 0..1
 UNITS = {"radians": 1.0, "degrees": np.pi / 180.0}
 UNITS_FILE = "meta/units.json"
 MOST_RAD = 13.0  # two turns: joints beyond that are in degrees
@@ -65,36 +64,38 @@ class LerobotSource:
 
     def __init__(self, folder: Path, renamed: Mapping[str, str]) -> None:
         self.folder = folder
-        self._info = _json(folder / "meta" / "info.json")
+        described = folder / "meta" / "info.json"
+        self._info = read_json(described)
         version = str(self._info.get("codebase_version"))
         if not version.startswith(VERSION):
             raise DatasetError(
                 f"{folder}: got LeRobot {version}, expected {VERSION}.x; convert it with lerobot's own tool"
             )
         files = sorted((folder / "meta" / "episodes").rglob("*.parquet"))
-        self._episodes = [row for file in files for row in _table(file).to_pylist()]
+        self._episodes: dict[str, Mapping[str, Any]] = {}
+        for file in files:
+            with reading(file, "LeRobot's list of episodes"):
+                self._episodes |= {f"episode {row['episode_index']}": row for row in _table(file).to_pylist()}
         self._tasks = _tasks(folder / "meta" / "tasks.parquet")
-        self._step_ns = round(NS_PER_S / self._info["fps"])
         self._units = _units(folder / UNITS_FILE)
         self._cameras: dict[str, str] = {}
-        for key, feature in self._info["features"].items():
-            if feature["dtype"] in {"video", "image"}:
-                short = key.removeprefix("observation.images.").removeprefix("observation.image.")
-                self._cameras[key] = renamed.get(key, renamed.get(short, short))
+        with reading(described, "LeRobot's description"):
+            self._step_ns = round(NS_PER_S / self._info["fps"])
+            for key, feature in self._info["features"].items():
+                if feature["dtype"] in {"video", "image"}:
+                    short = key.removeprefix("observation.images.").removeprefix("observation.image.")
+                    self._cameras[key] = renamed.get(key, renamed.get(short, short))
 
     def names(self) -> list[str]:
         """Of the episodes, in order."""
-        return [f"episode {row['episode_index']}" for row in self._episodes]
+        return list(self._episodes)
 
-    def read(self, name: str, step_ns: int | None = None) -> Clip:
+    def read(self, name: str, step_ns: int | None = None, *, actions: bool = True) -> Clip:
         """See `Source.read`."""
-        about = self._episodes[self.names().index(name)]
-        try:
-            return self._read(about, step_ns or self._step_ns)
-        except (OSError, ValueError, KeyError, IndexError, pa.ArrowException, av.error.FFmpegError) as error:
-            raise DatasetError(f"{self.folder}, {name}: cannot be read ({error!r})") from error
+        with reading(f"{self.folder}, {name}", "an episode", pa.ArrowException, av.error.FFmpegError, cv2.error):
+            return self._read(self._episodes[name], step_ns or self._step_ns, actions)
 
-    def _read(self, about: Mapping[str, Any], step_ns: int) -> Clip:
+    def _read(self, about: Mapping[str, Any], step_ns: int, actions: bool) -> Clip:
         count = int(about["length"])
         rows = rows_at(count, self._step_ns, step_ns)
         table = self._rows(about)
@@ -105,6 +106,8 @@ class LerobotSource:
         instructions = tuple(self._tasks[number] for number in numbers)
         said: dict[str, Any] = {"task": instructions[0] if instructions else "", "instructions": instructions}
         said |= {"step_ns": step_ns, "images": images}
+        if not actions:
+            return Clip(**said)
         state, action = self._poses(STATE, table, rows), self._poses(ACTION, table, rows)
         if state is not None and action is not None:
             (pose, opening), (target, wanted) = state, action
@@ -229,7 +232,7 @@ def _units(path: Path) -> tuple[float, tuple[float, float]] | None:
     """
     if not path.is_file():
         return None
-    said = _json(path)
+    said = read_json(path)
     unit, gripper = said.get("joints"), said.get("gripper", [0.0, 1.0])
     numbers = isinstance(gripper, list) and len(gripper) == 2 and all(isinstance(at, int | float) for at in gripper)
     if unit not in UNITS or not numbers or gripper[0] == gripper[1] or set(said) - {"joints", "gripper"}:
@@ -274,20 +277,12 @@ def _image(coded: bytes) -> npt.NDArray[np.uint8]:
 
 def _tasks(path: Path) -> dict[int, str]:
     """Sentences by number; the sentence is the table's index, or its column `task`."""
-    table = _table(path)
-    column = "task" if "task" in table.column_names else "__index_level_0__"
-    return dict(zip(table["task_index"].to_pylist(), table[column].to_pylist(), strict=True))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise DatasetError(f"{path}: not valid JSON ({error})") from error
+    with reading(path, "LeRobot's list of tasks"):
+        table = _table(path)
+        column = "task" if "task" in table.column_names else "__index_level_0__"
+        return dict(zip(table["task_index"].to_pylist(), map(str, table[column].to_pylist()), strict=True))
 
 
 def _table(path: Path, rows: pc.Expression | None = None) -> pa.Table:
-    try:
+    with reading(path, "a parquet table", pa.ArrowException):
         return pq.read_table(path, filters=rows)
-    except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"{path}: cannot be read as a parquet table ({error})") from error

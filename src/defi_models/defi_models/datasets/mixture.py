@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from defi_models.datasets.blocks import Blocks
-from defi_models.datasets.episodes import DatasetError
 from defi_models.datasets.frames import SERIES, Frames, Share
+from defi_models.datasets.reading import DatasetError
 
 
 def mixed(parts: Sequence[tuple[Frames, float | None]]) -> Frames:

@@ -20,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from defi_models.datasets.damage import TOLERATED, check_damage
-from defi_models.datasets.episodes import Clip, DatasetError, Episode
+from defi_models.datasets.episodes import Clip, Episode
 from defi_models.datasets.frames import SERIES, VIDEO_SUFFIX, Frames, frames_of
+from defi_models.datasets.reading import DatasetError
 from defi_models.datasets.sources import Source, open_source
 from defi_models.transforms import ImageTransform
 
@@ -126,7 +127,7 @@ def _write_arrays(source: Source, names: list[str], part: Path, wanted: _Wanted)
     with (part / "pixels.raw").open("wb") as raw:
         for name in names:
             try:
-                clip = source.read(name, wanted.step_ns)
+                clip = source.read(name, wanted.step_ns, actions=not wanted.video)
             except DatasetError as error:
                 if not wanted.video:
                     raise

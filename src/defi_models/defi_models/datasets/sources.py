@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from defi_models.datasets import calvin, lerobot, video
-from defi_models.datasets.episodes import Clip, DatasetError, EpisodeSource
+from defi_models.datasets.episodes import Clip, EpisodeSource
+from defi_models.datasets.reading import DatasetError
 
 
 class Source(Protocol):
@@ -32,11 +33,16 @@ class Source(Protocol):
         """Of its clips, in an order that stays."""
         ...
 
-    def read(self, name: str, step_ns: int | None = None) -> Clip:
+    def read(self, name: str, step_ns: int | None = None, *, actions: bool = True) -> Clip:
         """One clip, an `Episode` if it has actions, sampled every `step_ns`, or as it is on disk.
 
+        Args:
+            name: Of the clip.
+            step_ns: Time between samples [ns].
+            actions: Whether to read them, where there are some.
+
         Raises:
-            DatasetError: it is damaged, or cannot be sampled so.
+            DatasetError: it is damaged, or cannot be sampled so; the message names folder and clip.
         """
         ...
 
@@ -58,13 +64,16 @@ def open_source(folder: Path, renamed: Mapping[str, str] | None = None) -> Sourc
         renamed: Name that a camera has in the data -> name that it gets.
 
     Raises:
-        DatasetError: there is no such folder, or nothing in it that is known.
+        DatasetError: there is no such folder, nothing in it that is known, or no clip.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: got no such folder, expected one with data; `defi data sim --out` makes one")
     for fits, make, _ in KINDS:
         if fits(folder):
-            return make(folder, renamed or {})
+            source = make(folder, renamed or {})
+            if not source.names():
+                raise DatasetError(f"{folder}: got {source.kind} without a clip, expected at least one")
+            return source
     inside = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))[:8]
     raise DatasetError(
         f"no episodes in {folder}: got {inside or 'nothing'}, expected one of: "

@@ -7,7 +7,8 @@ text file beside it, one a line: `clip.mp4` has `clip.txt`, the sequence `walk/`
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import av
@@ -17,7 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from defi_models.contract import NS_PER_S
-from defi_models.datasets.episodes import Clip, DatasetError
+from defi_models.datasets.episodes import Clip
+from defi_models.datasets.reading import DatasetError, reading
+
+logger = logging.getLogger(__name__)
 
 VIDEO_ENDINGS = (".mp4", ".webm", ".mkv", ".mov", ".avi")
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
@@ -25,6 +29,7 @@ CAPTIONS = "captions.json"
 CAMERA = "video"  # what the only camera of a video is called
 LONGEST_SIDE_PX = 320  # larger images are shrunk at once, so that a long video fits into memory
 SEQUENCE_RATE_HZ = 10  # of image sequences, which have no time of their own
+NAMED = 5  # in a message
 EARLY_S = 1e-3  # frame times are rounded
 
 
@@ -48,14 +53,15 @@ class VideoSource:
         self.folder = folder
         self._camera = renamed.get(CAMERA, CAMERA)
         self._names = sorted(str(path.relative_to(folder)) for path in _files(folder, VIDEO_ENDINGS))
-        self._captions = captions_of(folder)
+        self._captions = captions_of(folder, self._names)
 
     def names(self) -> list[str]:
         """Of the files, in order."""
         return self._names
 
-    def read(self, name: str, step_ns: int | None = None) -> Clip:
+    def read(self, name: str, step_ns: int | None = None, *, actions: bool = True) -> Clip:
         """See `Source.read`; between two frames the first one holds."""
+        del actions  # there are none
         images, step_ns = decode(self.folder / name, step_ns)
         return Clip(
             task="",
@@ -77,14 +83,15 @@ class SequenceSource:
         self._clips: dict[str, list[Path]] = {}
         for path in sorted(_files(folder, IMAGE_ENDINGS)):
             self._clips.setdefault(str(path.parent.relative_to(folder)), []).append(path)
-        self._captions = captions_of(folder)
+        self._captions = captions_of(folder, self._clips)
 
     def names(self) -> list[str]:
         """Of the subfolders, in order."""
         return list(self._clips)
 
-    def read(self, name: str, step_ns: int | None = None) -> Clip:
+    def read(self, name: str, step_ns: int | None = None, *, actions: bool = True) -> Clip:
         """See `Source.read`."""
+        del actions  # there are none
         own_ns = NS_PER_S // SEQUENCE_RATE_HZ
         wanted_ns = step_ns or own_ns
         files = self._clips[name]
@@ -104,21 +111,18 @@ def decode(path: Path, step_ns: int | None) -> tuple[npt.NDArray[np.uint8], int]
         DatasetError: the file is damaged, or no video.
     """
     images: list[npt.NDArray[np.uint8]] = []
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            rate = stream.average_rate
-            if not rate:
-                raise DatasetError(f"{path}: got a video without a frame rate, expected one")
-            wanted_ns = step_ns or round(NS_PER_S / rate)
-            first = None
-            for frame in container.decode(stream):
-                time_s = frame.time or 0.0
-                first = time_s if first is None else first
-                while len(images) * wanted_ns <= (time_s - first + EARLY_S) * NS_PER_S:
-                    images.append(shrunk(frame.to_ndarray(format="rgb24")))
-    except (av.error.FFmpegError, OSError, IndexError, ValueError) as error:
-        raise DatasetError(f"{path}: cannot be read as a video ({error})") from error
+    with reading(path, "a video", av.error.FFmpegError), av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        rate = stream.average_rate
+        if not rate:
+            raise DatasetError(f"{path}: got a video without a frame rate, expected one")
+        wanted_ns = step_ns or round(NS_PER_S / rate)
+        first = None
+        for frame in container.decode(stream):
+            time_s = frame.time or 0.0
+            first = time_s if first is None else first
+            while len(images) * wanted_ns <= (time_s - first + EARLY_S) * NS_PER_S:
+                images.append(shrunk(frame.to_ndarray(format="rgb24")))
     if not images:
         raise DatasetError(f"{path}: got no frames, expected a video")
     return np.stack(images), wanted_ns
@@ -133,8 +137,8 @@ def shrunk(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
-def captions_of(folder: Path) -> dict[str, tuple[str, ...]]:
-    """What `captions.json` says, by name of the clip.
+def captions_of(folder: Path, clips: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """What `captions.json` says, by name of the clip; those of no clip are told.
 
     Raises:
         DatasetError: the file is damaged.
@@ -142,26 +146,29 @@ def captions_of(folder: Path) -> dict[str, tuple[str, ...]]:
     path = folder / CAPTIONS
     if not path.is_file():
         return {}
-    try:
-        found = json.loads(path.read_text())
-        return {name: (said,) if isinstance(said, str) else tuple(map(str, said)) for name, said in found.items()}
-    except (ValueError, AttributeError, TypeError) as error:
-        raise DatasetError(f'{path}: got {error}, expected {{"clip": "sentence" or ["sentence", ...]}}') from error
+    with reading(path, 'captions, {"clip": "sentence" or ["sentence", ...]}'):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        several = {name: [said] if isinstance(said, str) else list(map(str, said)) for name, said in found.items()}
+    if unknown := sorted(several.keys() - set(clips)):
+        logger.warning("%s: %d sentences of no clip: %s", path, len(unknown), ", ".join(unknown[:NAMED]))
+    return {name: tuple(text for text in said if text.strip()) for name, said in several.items()}
 
 
 def sentences(path: Path, name: str, captions: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     """What describes a clip."""
     beside = path.with_suffix(".txt")
     if name not in captions and beside.is_file():
-        return tuple(line.strip() for line in beside.read_text().splitlines() if line.strip())
+        with reading(beside, "sentences in UTF-8, one a line"):
+            return tuple(line.strip() for line in beside.read_text(encoding="utf-8").splitlines() if line.strip())
     return captions.get(name, ())
 
 
 def _image(path: Path) -> npt.NDArray[np.uint8]:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    if image is None:
-        raise DatasetError(f"{path}: cannot be read as an image")
-    return image.astype(np.uint8)
+    with reading(path, "an image", cv2.error):
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+        if image is None:
+            raise ValueError("it is none")
+        return image.astype(np.uint8)
 
 
 def _files(folder: Path, endings: tuple[str, ...]) -> Iterator[Path]:
