@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy.spatial.transform import Rotation
 
 from defi_models.contract import TaskError
 from defi_sim.block_tasks import held_block
@@ -42,6 +43,7 @@ def moved(name: str, x: float = 0.0, y: float = 0.0, z: float = 0.0, yaw: float 
 
 # All blocks further right, so that the pink one has room to its left.
 BEHIND_PINK = {name: moved(name, y=-0.11) for name in YAWS}
+IN_DRAWER = np.array([0.53, 0.19, 0.034, 0.0, 0.0, 0.0, 1.0])  # of a drawer that is 15 cm open
 HELD_RED = {"red_block": moved("red_block", z=0.1), "contacts": {"red_block": {"robot"}}}
 
 
@@ -68,7 +70,7 @@ HELD_RED = {"red_block": moved("red_block", z=0.1), "contacts": {"red_block": {"
         (
             "place_in_drawer",
             {"drawer": 0.15, **HELD_RED},
-            {"drawer": 0.15, "contacts": {"red_block": {"drawer"}}},
+            {"drawer": 0.15, "red_block": IN_DRAWER, "contacts": {"red_block": {"drawer"}}},
         ),
         ("place_on_table", HELD_RED, {}),
         (
@@ -112,6 +114,30 @@ def test_a_block_still_held_over_the_drawer_is_not_placed():
     start = scene(drawer=0.15, **HELD_RED)
     now = scene(drawer=0.15, contacts={"red_block": {"robot", "drawer"}})
     assert not TASKS["place_in_drawer"].success(start, now)
+
+
+@pytest.mark.parametrize("off", [(-0.1, 0.0, 0.07), (0.0, 0.12, 0.0), (0.0, 0.0, 0.06), (0.13, 0.0, 0.0)])
+def test_a_block_on_the_drawers_handle_or_rim_is_not_in_it(off: tuple[float, float, float]):
+    """Any touch of the drawer once counted, also a bounce off its handle."""
+    start = scene(drawer=0.15, **HELD_RED)
+    now = scene(drawer=0.15, red_block=IN_DRAWER + np.array([*off, 0, 0, 0, 0]), contacts={"red_block": {"drawer"}})
+    assert not TASKS["place_in_drawer"].success(start, now)
+
+
+@pytest.mark.parametrize("turn", [(90, 0, 3), (0, 180, 3), (40, 0, 80), (0, 0, 40)])
+def test_a_block_that_is_rolled_over_is_not_rotated(turn: tuple[float, float, float]):
+    """CALVIN's oracle allows 30 degrees about the other axes."""
+    start = scene()
+    before = start.block("blue_block")
+    rolled = (Rotation.from_euler("xyz", turn, degrees=True) * Rotation.from_quat(before[3:])).as_quat()
+    now = scene(blue_block=np.array([*before[:3], *rolled]))
+    assert not any(TASKS[f"rotate_blue_block_{side}"].success(start, now) for side in ("left", "right"))
+
+
+def test_a_block_that_is_turned_and_carried_away_is_not_rotated():
+    carried = scene(red_block=moved("red_block", y=-0.12, yaw=1.2))
+    assert not TASKS["rotate_red_block_left"].success(scene(), carried)
+    assert TASKS["rotate_red_block_left"].success(scene(), scene(red_block=moved("red_block", y=-0.05, yaw=1.2)))
 
 
 def test_what_is_done_already_is_not_feasible():

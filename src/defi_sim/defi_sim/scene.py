@@ -22,6 +22,7 @@ TIMESTEP_S = 0.002
 DESK_FRONT_X = 0.60
 DESK_TOP_Z = 0.14
 DRAWER_Y, DRAWER_TRAVEL, DRAWER_BAR_X, DRAWER_BAR_Z = 0.19, 0.16, 0.53, 0.10
+DRAWER_LOW, DRAWER_HIGH = (0.008, -0.107, 0.014), (0.164, 0.107, 0.08)  # its inside, from the middle of its front
 DOOR_Y, DOOR_TRAVEL, DOOR_HANDLE_X, DOOR_HANDLE_TOP_Z = -0.26, 0.20, 0.55, 0.115
 SWITCH_XY, SWITCH_LENGTH, SWITCH_TRAVEL_RAD = (0.645, -0.13), 0.06, 0.6
 BUTTON_XY, BUTTON_HEIGHT, BUTTON_TRAVEL = (0.655, 0.21), 0.026, 0.015
@@ -196,11 +197,12 @@ def _add_drawer(desk: Element) -> None:
         frictionloss="2",
         armature="0.3",
     )
-    _box(drawer, "drawer_inside", (0.0, -0.115, 0.006), (0.172, 0.115, 0.014))
-    _box(drawer, "drawer", (-0.006, -0.118, 0.006), (0.008, 0.118, 0.114))
-    _box(drawer, "drawer", (0.164, -0.115, 0.014), (0.172, 0.115, 0.08))
-    for low, high in ((-0.115, -0.107), (0.107, 0.115)):
-        _box(drawer, "drawer", (0.008, low, 0.014), (0.164, high, 0.08))
+    (front, right, floor), (back, left, rim) = DRAWER_LOW, DRAWER_HIGH
+    _box(drawer, "drawer_inside", (0.0, right - 0.008, floor - 0.008), (back + 0.008, left + 0.008, floor))
+    _box(drawer, "drawer", (-0.006, right - 0.011, floor - 0.008), (front, left + 0.011, 0.114))
+    _box(drawer, "drawer", (back, right - 0.008, floor), (back + 0.008, left + 0.008, rim))
+    for low, high in ((right - 0.008, right), (left, left + 0.008)):
+        _box(drawer, "drawer", (front, low, floor), (back, high, rim))
     bar = DRAWER_BAR_X - DESK_FRONT_X
     for side in (-0.085, 0.085):
         _box(drawer, "handle", (bar, side - 0.006, DRAWER_BAR_Z - 0.006), (-0.006, side + 0.006, DRAWER_BAR_Z + 0.006))

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from tiny import tiny_checkpoint, tiny_config
 from defi_models.cli import main
 from defi_models.config import DefiConfig
 from defi_models.contract import ActionChunk, ConfigError, Imagination, Promised, Proprioception
+from defi_models.evaluation import chains
 from defi_models.evaluation.chains import Benchmark, run_chain
 from defi_models.evaluation.rollout import Rollout, Timing
+from defi_models.evaluation.score import ChainRun
 from defi_models.inference.scripted_policy import ScriptedPolicy
 from defi_sim.chains import draw_chain
 from defi_sim.world import World
@@ -92,6 +95,31 @@ def test_success_is_asked_for_after_every_step_of_the_policy():
             rollout.run("open the drawer", lambda: True, 1, 15_000_000)
 
 
+def test_chains_done_before_an_interruption_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    """Two hours of chains were lost to a Ctrl-C."""
+
+    def interrupted(benchmark: Benchmark, chains: int, jobs: int, progress: Callable[[ChainRun], None]) -> None:
+        for index in (2, 0):
+            progress(ChainRun(index, draw_chain(0, index).tasks, (10,) * index, 1.0, "" if index else "not done"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(chains, "run_chains", interrupted)
+    out = tmp_path / "chains.json"
+    assert main(["eval", "chains", "--policy", "scripted", "--json", str(out)]) == 130
+    score = json.loads(out.read_text())
+    assert (score["chains"], [run["index"] for run in score["runs"]]) == (2, [0, 2])
+    assert "average length 1.000 of 5" in capsys.readouterr().out
+
+
+def test_a_folder_for_videos_that_is_a_file_is_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture):
+    taken = tmp_path / "taken"
+    taken.write_text("")
+    assert main(["eval", "chains", "--policy", "scripted", "--chains", "1", "--video", str(taken)]) == 2
+    assert "--video: got" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_command_writes_the_score(tmp_path: Path, capsys: pytest.CaptureFixture):
     out = tmp_path / "chains.json"
@@ -125,7 +153,7 @@ def test_a_policy_that_cannot_be_judged_ends_the_command_with_its_reason(
     [
         (("--chains", "0"), "--chains: got 0, expected at least 1"),
         (("--jobs", "0"), "--jobs: got 0, expected at least 1"),
-        (("--replan-s", "0"), "--replan-s 0.0, expected 0 or more and more than 0"),
+        (("--replan-s", "0"), "--replan-s: got 0.0, expected a time of more than 0"),
         (("--policy", "nanno"), "no policy 'nanno'"),
     ],
 )

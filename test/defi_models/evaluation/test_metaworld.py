@@ -19,6 +19,7 @@ from defi_models.contract import (
 )
 from defi_models.datasets.metaworld import collect, record
 from defi_models.evaluation.environment import check_policy, follow
+from defi_models.evaluation.metaworld import ARMS
 from defi_sim.metaworld import CAMERAS, STEP_NS, MetaWorldTable
 
 SPEC = PolicySpec("replay", "replay", "any", ("static", "wrist"), (64, 64), "ee_pose", 10, STEP_NS, (1,))
@@ -90,15 +91,17 @@ def test_the_same_seed_gives_the_same_arrangement_and_another_seed_another(table
 def test_a_policy_that_does_not_fit_is_refused():
     from dataclasses import replace
 
-    check_policy(SPEC, tuple(CAMERAS), STEP_NS, "Meta-World")
+    check_policy(SPEC, ARMS, tuple(CAMERAS), STEP_NS, "Meta-World")
+    check_policy(replace(SPEC, arm="sawyer"), ARMS, tuple(CAMERAS), STEP_NS, "Meta-World")
     for changed, message in (
+        ({"arm": "franka_panda"}, "got one for arm 'franka_panda', but Meta-World has a 'sawyer'"),
         ({"cameras": ("ceiling",)}, r"looks through \['ceiling'\], but Meta-World has"),
         ({"space": "joint_positions"}, "got space 'joint_positions'"),
         ({"needs_scene": True}, "a need of our scene"),
         ({"step_ns": 100_000_000}, r"got a step of 100.0 ms, but one of Meta-World takes 50.0 ms"),
     ):
         with pytest.raises(ConfigError, match=message):
-            check_policy(replace(SPEC, **changed), tuple(CAMERAS), STEP_NS, "Meta-World")
+            check_policy(replace(SPEC, **changed), ARMS, tuple(CAMERAS), STEP_NS, "Meta-World")
 
 
 def test_an_unknown_task_is_refused_with_those_that_exist(tmp_path: Path, capsys: pytest.CaptureFixture):

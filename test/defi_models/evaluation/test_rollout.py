@@ -1,10 +1,21 @@
 import argparse
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from tiny import tiny_checkpoint
 
-from defi_models.contract import ConfigError
-from defi_models.evaluation.rollout import Attempt, Timing, add_timing_arguments, attempt, check_serves, timing_of
+from defi_models.contract import ConfigError, Imagination, Observation
+from defi_models.evaluation.rollout import (
+    Attempt,
+    Timing,
+    add_timing_arguments,
+    attempt,
+    check_serves,
+    say_unlearnt,
+    timing_of,
+)
 from defi_models.evaluation.tasks import report, score
 from defi_models.inference.scripted_policy import SCRIPTED_SPEC, ScriptedPolicy
 from defi_sim.world import World
@@ -50,5 +61,38 @@ def test_timing_is_read_from_a_command_line_and_negative_times_are_refused():
     assert timing_of(parser.parse_args([])) == Timing()
     given = parser.parse_args(["--latency-s", "0", "--replan-s", "0.1", "--blending", "rtc"])
     assert timing_of(given, timeout_s=3.0) == Timing(0.0, 0.1, 3.0, "rtc")
-    with pytest.raises(ConfigError, match=r"got --latency-s -1\.0 and --replan-s 0\.2"):
-        timing_of(parser.parse_args(["--latency-s", "-1"]))
+    for option, value in (("--latency-s", "-1"), ("--latency-s", "inf"), ("--replan-s", "nan"), ("--replan-s", "0")):
+        with pytest.raises(ConfigError, match=f"{option}: got {float(value)}, expected a time of"):
+            timing_of(parser.parse_args([option, value]))
+    with pytest.raises(ConfigError, match="--timeout-s: got inf, expected a time of more than 0"):
+        timing_of(parser.parse_args([]), timeout_s=float("inf"))
+
+
+def test_each_task_is_asked_for_in_all_its_wordings():
+    """Tasks in turn from one seed on once met one wording each, which was taken for how hard the task is."""
+    heard: dict[str, set[str]] = {}
+
+    class Asked(ScriptedPolicy):
+        def imagine(self, observation: Observation) -> Imagination:
+            heard.setdefault(task, set()).add(observation.instruction)
+            return super().imagine(observation)
+
+    tasks = ("turn_on_led", "turn_off_led", "open_drawer", "close_drawer")
+    with World(cameras=()) as world:
+        for seed in range(24):
+            task = tasks[seed % 4]
+            attempt(world, Asked(), task, seed, Timing(timeout_s=0.01))
+    assert all(len(heard[task]) >= 2 for task in tasks)
+
+
+def test_what_a_policy_was_never_shown_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = tiny_checkpoint(tmp_path / "policy").folder
+    say_unlearnt(str(folder), ["open_drawer"])
+    assert capsys.readouterr().out == "", "its checkpoint does not say what it was shown"
+    manifest = json.loads((folder / "checkpoint.json").read_text())
+    manifest["provenance"]["tasks"] = ["open_drawer"]
+    (folder / "checkpoint.json").write_text(json.dumps(manifest))
+    say_unlearnt(str(folder), ["open_drawer", "stack_blocks"])
+    assert "was never shown 1 of these 2 tasks: stack_blocks" in capsys.readouterr().out
+    say_unlearnt("scripted", ["stack_blocks"])
+    assert capsys.readouterr().out == ""

@@ -8,8 +8,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from defi_models.contract import ConfigError
+from defi_models.evaluation.interval import wilson_interval
 from defi_models.evaluation.simpler import Simpler, StickyGripper, delta_action, standing_quaternion
-from defi_models.evaluation.simpler_plan import KINDS, Kind, Setting, averages, episodes, settings
+from defi_models.evaluation.simpler_plan import KINDS, Kind, Setting, averages, episodes, intervals, settings
 
 
 def test_the_numbers_of_episodes_are_those_of_the_benchmark():
@@ -139,3 +140,14 @@ def test_an_episode_is_built_and_driven_as_the_scripts_of_the_benchmark_do(
 def test_without_simpler_the_message_says_what_to_install():
     with pytest.raises(ConfigError, match=r"got no module 'mani_skill2_real2sim'.*install github.com/simpler-env"):
         Simpler(settings("visual_matching")[0], accumulates=False)
+
+
+def test_the_interval_is_of_the_average_and_not_of_all_episodes():
+    """Episodes of tasks that have more of them weigh less each in the average."""
+    plan = settings("visual_matching")
+    results = [(setting, [setting.task == "pick_coke_can"] * len(episodes(setting))) for setting in plan]
+    found = intervals(results)
+    assert averages(results)["average"] == pytest.approx(1 / 3)
+    assert found["pick_coke_can"] == pytest.approx(wilson_interval(300, 300)), "all its episodes weigh the same"
+    worth = 9 / (1 / 300 + 1 / 240 + 1 / 216)  # a third of the average is of each task
+    assert found["average"] == pytest.approx(wilson_interval(worth / 3, worth))

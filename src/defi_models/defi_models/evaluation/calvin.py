@@ -40,6 +40,7 @@ STEPS_PER_TASK = 360
 STEP_NS = round(NS_PER_S / 30)
 MAX_MOVE_M, MAX_TURN_RAD = 0.02, 0.05  # of an action of 1
 MAX_OPENING_M = 0.08
+ARMS = ("calvin_panda",)
 CAMERAS: Mapping[str, str] = {"static": "rgb_static", "wrist": "rgb_gripper"}
 INSTALL = (
     "install github.com/mees/calvin_env (PyBullet, hydra-core) into this Python environment, and give the folder of a "
@@ -198,7 +199,7 @@ class CalvinEvaluation:
         """
         check_at_least(1, args, "chains", "steps", "horizon")
         check_place("--json", args.json)
-        check_policy(read_spec(args.policy), tuple(CAMERAS), STEP_NS, "CALVIN")
+        check_policy(read_spec(args.policy), ARMS, tuple(CAMERAS), STEP_NS, "CALVIN")
         accumulates = args.policy != SCRIPTED and resolve(args.policy).config.action_encoding == "accumulated_pose"
         table = Calvin(args.dataset, accumulates=accumulates)
         policy = load_policy(args.policy, device=args.device)

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from defi_models.contract import NS_PER_S, Policy
 from defi_models.evaluation.clip import Clip
-from defi_models.evaluation.rollout import Rollout, Timing, add_timing_arguments, check_serves, timing_of
+from defi_models.evaluation.rollout import Rollout, Timing, add_timing_arguments, check_serves, say_unlearnt, timing_of
 from defi_models.evaluation.score import ChainRun, ChainScore, print_score
-from defi_models.files import check_place, write_json
+from defi_models.files import check_folder, check_place, write_json
 from defi_models.inference.load import BACKENDS, SCRIPTED, load_policy, read_spec
 from defi_models.options import check_at_least
 from defi_sim.chains import Chain, draw_chain
@@ -141,22 +141,32 @@ class Chains:
         check_at_least(1, args, "chains", "jobs", "steps")
         check_at_least(0, args, "seed")
         check_place("--json", args.json)
-        check_serves(read_spec(args.policy))
+        check_folder("--video", args.video)
+        spec = read_spec(args.policy)
+        check_serves(spec)
+        say_unlearnt(args.policy, TASKS)
         benchmark = Benchmark(args.policy, args.seed, args.split, timing_of(args), args.steps, args.video, args.backend)
-        began, finished = time.monotonic(), []
+        began = time.monotonic()
+        finished: list[ChainRun] = []
+        facts = {"policy": args.policy, "model": spec.fingerprint, "split": args.split}
+        facts |= {"steps_per_task": args.steps, "backend": args.backend}
+        facts |= {name: getattr(args, name) for name in ("latency_s", "replan_s", "blending")}
 
         def progress(run: ChainRun) -> None:
-            finished.append(run.length)
+            finished.append(run)
+            score = ChainScore(sorted(finished, key=lambda one: one.index))
             minutes = (time.monotonic() - began) / 60
             sys.stdout.write(
                 f"chain {run.index}: {run.length}/{len(run.tasks)}, {run.wall_s:.0f} s{run.reason and ', '}{run.reason}; "
-                f"{len(finished)}/{args.chains}, average {sum(finished) / len(finished):.2f}, {minutes:.1f} min\n"
+                f"{len(finished)}/{args.chains}, average {score.average_length:.2f}, {minutes:.1f} min\n"
             )
             sys.stdout.flush()
+            write_json(args.json, score.to_mapping(args.seed) | facts)
 
-        score = ChainScore(run_chains(benchmark, args.chains, args.jobs, progress))
-        print_score(score, {"policy": args.policy, "seed": str(args.seed), "scenes": args.split})
-        facts = {"policy": args.policy, "split": args.split, "steps_per_task": args.steps}
-        facts |= {name: getattr(args, name) for name in ("latency_s", "replan_s", "blending")}
-        write_json(args.json, score.to_mapping(args.seed) | facts)
+        try:
+            run_chains(benchmark, args.chains, args.jobs, progress)
+        finally:  # also of those that were done before Ctrl-C
+            if finished:
+                score = ChainScore(sorted(finished, key=lambda one: one.index))
+                print_score(score, {"policy": args.policy, "seed": str(args.seed), "scenes": args.split})
         return 0

@@ -6,7 +6,7 @@ for a policy that is served late, as on a robot, see `defi_models.evaluation.rol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -85,11 +85,18 @@ def follow(
     return None
 
 
-def check_policy(spec: PolicySpec, cameras: tuple[str, ...], step_ns: int, where: str) -> None:
+def check_policy(spec: PolicySpec, arms: Sequence[str], cameras: Sequence[str], step_ns: int, where: str) -> None:
     """Refuses a policy that an environment cannot serve.
 
+    Args:
+        spec: Of the policy.
+        arms: Names that the environment's arm goes by.
+        cameras: That it has.
+        step_ns: Length of its step [ns].
+        where: Its name.
+
     Raises:
-        ConfigError: it commands joints, looks through another camera, has another step, or needs our own scene.
+        ConfigError: it is for another arm, commands joints, looks through another camera, has another step, or needs our own scene.
     """
     missing = sorted(set(spec.cameras) - set(cameras))
     if missing:
@@ -98,6 +105,11 @@ def check_policy(spec: PolicySpec, cameras: tuple[str, ...], step_ns: int, where
         raise ConfigError(
             f"policy {spec.name!r}: got space {spec.space!r}{' and a need of our scene' * spec.needs_scene}, "
             f"but {where} takes poses of the tool centre point, inferred from images"
+        )
+    if spec.arm not in ("any", *arms):
+        raise ConfigError(
+            f"policy {spec.name!r}: got one for arm {spec.arm!r}, but {where} has a {arms[0]!r}; if it was trained on data of "
+            f'that arm, say so in its checkpoint.json ("arm": "{arms[0]}") and next time with `defi train --arm`'
         )
     if abs(spec.step_ns - step_ns) > 0.02 * step_ns:
         raise ConfigError(

@@ -10,7 +10,7 @@ import numpy as np
 DRAWS = 20_000
 
 
-def wilson_interval(successes: int, count: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson_interval(successes: float, count: float, z: float = 1.959964) -> tuple[float, float]:
     """The 95 % interval of a success rate (Wilson 1927), which holds for few attempts and for rates near 0 and 1."""
     if count == 0:
         return 0.0, 1.0

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import math
+import sys
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from defi_models.contract import (
     NS_PER_S,
@@ -16,6 +20,7 @@ from defi_models.contract import (
     Promised,
     Proprioception,
 )
+from defi_models.inference.load import SCRIPTED, resolve
 from defi_ros.control.arm import ArmCore
 from defi_ros.control.authority import Mode
 from defi_ros.control.kinematics import Kinematics
@@ -60,12 +65,13 @@ def timing_of(args: argparse.Namespace, timeout_s: float = Timing().timeout_s) -
     """The timing that a command line asks for.
 
     Raises:
-        ConfigError: a time is negative, or there is none between chunks.
+        ConfigError: a time is negative or not finite, or there is none between chunks or for an attempt.
     """
-    if args.latency_s < 0 or args.replan_s <= 0:
-        raise ConfigError(
-            f"got --latency-s {args.latency_s} and --replan-s {args.replan_s}, expected 0 or more and more than 0"
-        )
+    times = {"--latency-s": args.latency_s, "--replan-s": args.replan_s, "--timeout-s": timeout_s}
+    for option, given in times.items():
+        least = "0 or more" if option == "--latency-s" else "more than 0"
+        if not math.isfinite(given) or given < 0 or (given == 0 and option != "--latency-s"):
+            raise ConfigError(f"{option}: got {given}, expected a time of {least} [s]")
     return Timing(args.latency_s, args.replan_s, timeout_s, args.blending)
 
 
@@ -84,6 +90,16 @@ def check_serves(spec: PolicySpec) -> None:
     _periods(spec.step_ns, round(NS_PER_S / CONTROL_HZ))
 
 
+def say_unlearnt(policy: str, tasks: Collection[str]) -> None:
+    """Tells which of `tasks` no demonstration of a policy showed, where its checkpoint says what they showed."""
+    shown = None if policy == SCRIPTED else resolve(policy).provenance.get("tasks")
+    unlearnt = [] if not isinstance(shown, list) else [name for name in tasks if name not in shown]
+    if unlearnt:
+        sys.stdout.write(
+            f"policy {policy} was never shown {len(unlearnt)} of these {len(tasks)} tasks: {', '.join(unlearnt)}\n"
+        )
+
+
 def _periods(step_ns: int, period_ns: int) -> int:
     """How many control periods a step is."""
     if step_ns < period_ns or step_ns % period_ns:
@@ -100,12 +116,14 @@ class Attempt:
         seed: Of the scene.
         success: Whether the oracle found it done.
         duration_s: Simulated time it took, or the timeout [s].
+        instruction: What the policy was told.
     """
 
     task: str
     seed: int
     success: bool
     duration_s: float
+    instruction: str = ""
 
 
 class SimulatedArm:
@@ -238,11 +256,12 @@ def attempt(world: World, policy: Policy, task: str, seed: int, timing: Timing, 
     """
     asked = TASKS[task]
     world.reset(seed, task=task, split=split)
-    text = asked.instructions[seed % len(asked.instructions)]
+    # Not by the seed itself: where tasks come in turn, each would be asked for in one wording alone.
+    text = asked.instructions[int(np.random.default_rng([seed, 1]).integers(len(asked.instructions)))]
     start = world.scene()
     steps, step_ns = round(timing.timeout_s * CONTROL_HZ), round(NS_PER_S / CONTROL_HZ)
     took = Rollout(world, policy, timing).run(text, lambda: asked.success(start, world.scene()), steps, step_ns)
-    return Attempt(task, seed, took is not None, timing.timeout_s if took is None else took / CONTROL_HZ)
+    return Attempt(task, seed, took is not None, timing.timeout_s if took is None else took / CONTROL_HZ, text)
 
 
 def think(world: World, policy: Policy, instruction: str, now_ns: int, promised: Promised | None = None) -> ActionChunk:

@@ -18,7 +18,16 @@ from scipy.spatial.transform import Rotation
 from defi_models.contract import NS_PER_S, FloatArray, Policy, Proprioception
 from defi_models.evaluation.environment import Images, check_policy, follow
 from defi_models.evaluation.interval import wilson_interval
-from defi_models.evaluation.simpler_plan import KINDS, TASKS, Setting, SimplerEpisode, averages, episodes, settings
+from defi_models.evaluation.simpler_plan import (
+    KINDS,
+    TASKS,
+    Setting,
+    SimplerEpisode,
+    averages,
+    episodes,
+    intervals,
+    settings,
+)
 from defi_models.files import check_place, write_json
 from defi_models.inference.load import SCRIPTED, load_policy, read_spec, resolve
 from defi_models.options import check_at_least
@@ -26,6 +35,7 @@ from defi_sim.optional import needed
 
 CONTROL_HZ, SIMULATION_HZ = 3, 513
 STEP_NS = NS_PER_S // CONTROL_HZ
+ARMS = ("google_robot",)
 CAMERA, THEIR_CAMERA = "static", "overhead_camera"
 CONTROL_MODE = (
     "arm_pd_ee_delta_pose_align_interpolate_by_planner_gripper_pd_joint_target_delta_pos_interpolate_by_planner"
@@ -185,26 +195,37 @@ class SimplerEvaluation:
         """
         check_at_least(1, args, "horizon")
         check_place("--json", args.json)
-        check_policy(read_spec(args.policy), (CAMERA,), STEP_NS, "SimplerEnv")
+        check_policy(read_spec(args.policy), ARMS, (CAMERA,), STEP_NS, "SimplerEnv")
         needed("mani_skill2_real2sim", "SimplerEnv", INSTALL)
         accumulates = args.policy != SCRIPTED and resolve(args.policy).config.action_encoding == "accumulated_pose"
         policy = load_policy(args.policy, device=args.device)
-        report: dict[str, Any] = {"policy": args.policy}
+        report: dict[str, Any] = {"policy": args.policy, "seed": None, "arrangements": "fixed by the benchmark"}
+        sys.stdout.write(f"policy {args.policy}  arrangements fixed by the benchmark, no seed\n")
         for kind in args.kinds:
             results: list[tuple[Setting, list[bool]]] = []
             for setting in settings(kind):
-                if setting.task not in args.tasks:
-                    continue
-                results.append((setting, run_setting(setting, policy, accumulates=accumulates, horizon=args.horizon)))
-                _say(setting.name, results[-1][1])
-            report[kind] = averages(results)
-            report[f"{kind}_episodes"] = {setting.name: successes for setting, successes in results}
-            every = [success for _, successes in results for success in successes]
-            report[f"{kind}_interval_95"] = list(wilson_interval(sum(every), len(every)))
-            _say(f"{kind}, all episodes", every)
-            sys.stdout.write("  ".join(f"{name} {share:.1%}" for name, share in report[kind].items()) + "\n")
-            write_json(args.json, report)
+                if setting.task in args.tasks:
+                    won = run_setting(setting, policy, accumulates=accumulates, horizon=args.horizon)
+                    results.append((setting, won))
+                    _say(setting.name, won)
+                    report[kind] = score_of(results)
+                    write_json(args.json, report)
+            for name, share in report[kind]["success"].items():
+                low, high = report[kind]["interval_95"][name]
+                sys.stdout.write(
+                    f"{kind} {name}: {share:.1%} [{low:.1%}, {high:.1%}], {report[kind]['episodes']} episodes\n"
+                )
         return 0
+
+
+def score_of(results: list[tuple[Setting, list[bool]]]) -> dict[str, Any]:
+    """What `--json` writes of one kind, of the settings run so far."""
+    return {
+        "success": averages(results),
+        "interval_95": intervals(results),
+        "episodes": sum(len(successes) for _, successes in results),
+        "settings": {setting.name: successes for setting, successes in results},
+    }
 
 
 def _say(name: str, successes: list[bool]) -> None:

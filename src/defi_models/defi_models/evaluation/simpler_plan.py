@@ -13,7 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from defi_models.contract import ConfigError
+from defi_models.contract import ConfigError, FloatArray
+from defi_models.evaluation.interval import wilson_interval
 
 Kind = Literal["visual_matching", "variant_aggregation"]
 KINDS: tuple[Kind, ...] = ("visual_matching", "variant_aggregation")
@@ -180,15 +181,32 @@ def averages(results: Iterable[tuple[Setting, Sequence[bool]]]) -> dict[str, flo
     Raises:
         ConfigError: a setting has no episode, or there is none.
     """
-    groups: dict[str, dict[str, list[float]]] = {}
+    shares = []
     for setting, successes in results:
         if not successes:
             raise ConfigError(f"SimplerEnv: got no episode of {setting.name}, expected at least 1")
-        share = sum(successes) / len(successes)
+        shares.append((setting, np.array(sum(successes) / len(successes))))
+    return {name: float(share) for name, share in _means(shares).items()}
+
+
+def intervals(results: Sequence[tuple[Setting, Sequence[bool]]]) -> dict[str, tuple[float, float]]:
+    """The 95 % intervals of `averages`: Wilson's, of as many episodes as the weighted ones are worth (Kish 1965, 8.2)."""
+    counts = np.array([len(successes) for _, successes in results])
+    shares = np.array([np.mean(successes) for _, successes in results])
+    weights = _means([(setting, unit) for (setting, _), unit in zip(results, np.eye(len(results)), strict=True)])
+    worth = {name: 1 / float((weight**2 / counts).sum()) for name, weight in weights.items()}
+    return {name: wilson_interval(float(weights[name] @ shares) * count, count) for name, count in worth.items()}
+
+
+def _means(shares: Iterable[tuple[Setting, FloatArray]]) -> dict[str, FloatArray]:
+    groups: dict[str, dict[str, list[FloatArray]]] = {}
+    for setting, share in shares:
         groups.setdefault(setting.task, {}).setdefault(setting.group, []).append(share)
     if not groups:
         raise ConfigError("SimplerEnv: got no setting, expected at least 1")
     by_task = {
-        task: float(np.mean([np.mean(shares) for shares in groups[task].values()])) for task in TASKS if task in groups
+        task: np.mean([np.mean(some, axis=0) for some in groups[task].values()], axis=0)
+        for task in TASKS
+        if task in groups
     }
-    return by_task | {"average": float(np.mean(list(by_task.values())))}
+    return by_task | {"average": np.mean(list(by_task.values()), axis=0)}

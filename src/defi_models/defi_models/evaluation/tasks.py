@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import math
 import multiprocessing
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from defi_models.contract import ConfigError
+from defi_models.contract import Policy
 from defi_models.evaluation.interval import wilson_interval
-from defi_models.evaluation.rollout import Attempt, Timing, add_timing_arguments, attempt, check_serves, timing_of
+from defi_models.evaluation.rollout import (
+    Attempt,
+    Timing,
+    add_timing_arguments,
+    attempt,
+    check_serves,
+    say_unlearnt,
+    timing_of,
+)
 from defi_models.files import check_place, write_json
 from defi_models.inference.load import load_policy, read_spec
 from defi_models.options import check_at_least
@@ -22,11 +30,29 @@ from defi_sim.tasks import chosen_tasks
 from defi_sim.world import World
 
 
-def judge(policy: str, jobs: Sequence[tuple[str, int]], timing: Timing, split: str) -> list[Attempt]:
-    """Attempts each (task, seed) of `jobs` in turn, in one world."""
-    loaded = load_policy(policy, threads=1)
-    with World() as world:
-        return [attempt(world, loaded, task, seed, timing, split=split) for task, seed in jobs]
+@dataclass(frozen=True)
+class Judge:
+    """How single tasks are judged, in any process.
+
+    Attributes:
+        policy: A shipped name, "scripted", or a checkpoint folder.
+        timing: How it is served.
+        split: Whose scenes.
+    """
+
+    policy: str
+    timing: Timing
+    split: str
+
+    def __call__(self, job: tuple[str, int]) -> Attempt:
+        """Attempts a task in the scene of a seed."""
+        world, policy = _opened(self.policy)
+        return attempt(world, policy, *job, self.timing, split=self.split)
+
+
+@lru_cache(maxsize=1)
+def _opened(policy: str) -> tuple[World, Policy]:
+    return World(), load_policy(policy, threads=1)
 
 
 class Tasks:
@@ -56,19 +82,22 @@ class Tasks:
         """
         check_at_least(1, args, "episodes", "jobs")
         check_at_least(0, args, "seed")
-        if not args.timeout_s > 0:
-            raise ConfigError(f"--timeout-s: got {args.timeout_s}, expected more than 0")
+        timing = timing_of(args, timeout_s=args.timeout_s)
         check_place("--json", args.json)
         check_serves(read_spec(args.policy))
         names = [task.name for task in chosen_tasks(args.tasks)]
+        say_unlearnt(args.policy, names)
         jobs = [(names[i % len(names)], args.seed + i) for i in range(args.episodes)]
-        timing = timing_of(args, timeout_s=args.timeout_s)
-        shares = [(args.policy, jobs[i :: args.jobs], timing, args.split) for i in range(args.jobs)]
-        with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
-            attempts = [one for share in pool.starmap(judge, shares) for one in share]
-        sys.stdout.write(f"policy {args.policy}  seed {args.seed}  scenes {args.split}\n")
-        report(attempts, names)
-        write_json(args.json, score(attempts, args.policy, args.split, args.seed))
+        attempts: list[Attempt] = []
+        try:
+            with multiprocessing.get_context("spawn").Pool(min(args.jobs, len(jobs))) as pool:
+                for one in pool.imap(Judge(args.policy, timing, args.split), jobs):
+                    attempts.append(one)
+                    write_json(args.json, score(attempts, args.policy, args.split, args.seed))
+        finally:  # also of those that were done before Ctrl-C
+            if attempts:
+                sys.stdout.write(f"policy {args.policy}  seed {args.seed}  scenes {args.split}\n")
+                report(attempts, names)
         return 0
 
 
@@ -79,10 +108,10 @@ def report(attempts: Sequence[Attempt], names: Sequence[str]) -> None:
         mine = [a for a in attempts if name in ("", a.task)]
         won = [a for a in mine if a.success]
         low, high = wilson_interval(len(won), len(mine))
-        seconds = sum(a.duration_s for a in won) / len(won) if won else math.nan
+        seconds = f"  {sum(a.duration_s for a in won) / len(won):.1f} s" if won else ""
         sys.stdout.write(
             f"{name or 'all':<24}{len(won):>4}/{len(mine):<4} {len(won) / max(1, len(mine)):>6.1%}"
-            f"  [{low:.1%}, {high:.1%}]  {seconds:.1f} s\n"
+            f"  [{low:.1%}, {high:.1%}]{seconds}\n"
         )
 
 
