@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +58,23 @@ def write_json(path: Path | None, report: Mapping[str, Any]) -> None:
     """Writes what a command found, for people and programs; nothing where no file is given."""
     if path is not None:
         write_text(path, json.dumps(report, indent=1) + "\n")
+
+
+@contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+    """Within it SIGTERM ends the work as Ctrl-C does, so that what is half made is removed.
+
+    Only the main thread hears signals; elsewhere nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

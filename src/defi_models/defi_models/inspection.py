@@ -12,7 +12,7 @@ from defi_models.checkpoint import FORWARD, INVERSE, Checkpoint
 from defi_models.config import DefiConfig
 from defi_models.contract import CheckpointError, ConfigError
 from defi_models.files import check_place, write_json
-from defi_models.inference.load import resolve
+from defi_models.inference.load import SCRIPTED, resolve
 from defi_models.training.presets import PRESETS, preset
 
 
@@ -107,7 +107,7 @@ def _find(model: str) -> tuple[DefiConfig, Checkpoint | None]:
     try:
         checkpoint = resolve(model)
     except CheckpointError as error:
-        if Path(model).expanduser().is_dir():
+        if model == SCRIPTED or Path(model).expanduser().is_dir():
             raise
         if model not in PRESETS and "/" in model:
             raise ConfigError(f"no model {model!r}: {error}") from error

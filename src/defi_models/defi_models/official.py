@@ -24,6 +24,7 @@ from torch import Tensor
 from defi_models.checkpoint import FORWARD, INVERSE, VIDEO, Checkpoint, check_replaceable, sha256, write_checkpoint
 from defi_models.config import PROPRIOCEPTION_WIDTH, DefiConfig, PretrainedTextConfig
 from defi_models.contract import CheckpointError, ConfigError
+from defi_models.files import interrupted_by_sigterm
 from defi_models.inventory import on_meta
 from defi_models.models.defi import ForwardHalf, InverseHalf
 from defi_models.official_keys import from_official
@@ -102,7 +103,7 @@ def import_official(sources: Sources, out: Path, config: DefiConfig, *, arm: str
             raise ConfigError(f"import-official: got {path}, expected a file or folder that exists")
     out = check_replaceable(out)  # gigabytes are read below
     above = next(folder for folder in out.parents if folder.exists())  # what is refused leaves no new folders
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=above) as folder:
+    with interrupted_by_sigterm(), tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=above) as folder:
         made = Path(folder)
         inverse = read_inverse(sources.policy, config)
         files = {INVERSE: _write(made / INVERSE, inverse)}

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
+import onnxruntime
 import pytest
+import torch
 from tiny import DOWN, tiny_checkpoint
 
-from defi_models.contract import CheckpointError, ContractError, Observation, Policy, Promised, Proprioception
-from defi_models.export import export
+from defi_models import export as export_module
+from defi_models.checkpoint import read_checkpoint
+from defi_models.cli import main
+from defi_models.contract import (
+    CheckpointError,
+    ConfigError,
+    ContractError,
+    Observation,
+    Policy,
+    Promised,
+    Proprioception,
+)
+from defi_models.export import Network, export, parity
+from defi_models.inference.graphs import FORMAT
 from defi_models.inference.load import load_policy
 from defi_sim.world import World
 
@@ -153,6 +171,18 @@ class TestOnnxPolicy(DefiPolicyContract):
         assert report["action_difference"] <= 1e-3
         assert set(report["gidm_ms"]) == {"torch", "onnx"}
 
+    def test_each_network_is_reported_and_no_thread_of_torch_is_lost(self, folder: Path) -> None:
+        before = torch.get_num_threads()
+        torch.set_num_threads(2)
+        try:
+            report = parity(read_checkpoint(folder), folder / "onnx")
+            assert torch.get_num_threads() == 2
+        finally:
+            torch.set_num_threads(before)
+        assert 0 <= report["action_difference"] <= 1e-3
+        networks = json.loads((folder / "onnx" / "export.json").read_text())["networks"]
+        assert len(networks) == 6 and all(0 <= row["relative"] <= 1e-4 for row in networks.values())
+
     def test_a_process_that_runs_graphs_never_loads_torch(self, folder: Path) -> None:
         code = (
             "import sys; from defi_models.inference.load import load_policy; "
@@ -163,6 +193,116 @@ class TestOnnxPolicy(DefiPolicyContract):
     def test_a_device_that_is_not_there_is_refused_with_those_that_are(self, folder: Path) -> None:
         with pytest.raises(CheckpointError, match=r"got 'abacus', expected one of \['cpu'"):
             load_policy(str(folder), backend="onnx", device="abacus")
+
+    @pytest.mark.parametrize("damage", ["truncated", "swapped", "noise", "list", "hashes", "missing"])
+    def test_damaged_graphs_are_refused_and_exported_anew(self, folder: Path, damage: str, tmp_path: Path) -> None:
+        """A truncated graph was "there already" for --if-needed, and a traceback of onnxruntime on the robot."""
+        mine = shutil.copytree(folder, tmp_path / "policy")
+        onnx = mine / "onnx"
+        if damage == "truncated":
+            (onnx / "gfdm.onnx").write_bytes((onnx / "gfdm.onnx").read_bytes()[:-100])
+        elif damage == "swapped":
+            (onnx / "gidm.onnx").rename(onnx / "other")
+            (onnx / "decoder.onnx").rename(onnx / "gidm.onnx")
+            (onnx / "other").rename(onnx / "decoder.onnx")
+        elif damage == "noise":
+            (onnx / "noise.npy").write_bytes(b"\x93NUMPY")
+        elif damage == "missing":
+            (onnx / "gidm_text.onnx").unlink()
+        elif damage == "list":
+            (onnx / "export.json").write_text("[]")
+        else:
+            manifest = json.loads((onnx / "export.json").read_text())
+            (onnx / "export.json").write_text(json.dumps({**manifest, "hashes": []}))
+        with pytest.raises(CheckpointError, match=r"cannot run in onnxruntime: .* Run `defi export "):
+            load_policy(str(mine), backend="onnx")
+        if damage == "truncated":
+            assert main(["export", str(mine), "--if-needed"]) == 0
+            load_policy(str(mine), backend="onnx")
+
+    @pytest.mark.parametrize(("device", "started"), [("cuda:1", ["CPU"]), ("tensorrt", ["CUDA", "CPU"])])
+    def test_a_gpu_that_onnxruntime_cannot_start_is_no_cpu(
+        self, folder: Path, device: str, started: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It warns, in a log that is silenced, and runs on the CPU, ten times as slowly."""
+        made, started = StartsOnly(f"{name}ExecutionProvider" for name in started), []
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ALL_PROVIDERS)
+        monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, providers: started.append(providers) or made)
+        with pytest.raises(CheckpointError, match=f"got '{device}', but onnxruntime could start only .*, expected "):
+            load_policy(str(folder), backend="onnx", device=device)
+        number = device.partition(":")[2] or "0"
+        gpus = ALL_PROVIDERS[1 if device.startswith("cuda") else 0 : 2]
+        assert started == [[*((name, {"device_id": number}) for name in gpus), ("CPUExecutionProvider", {})]]
+
+    def test_a_gpu_that_onnxruntime_starts_is_kept_when_a_call_fails(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = StartsOnly(ALL_PROVIDERS)
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ALL_PROVIDERS)
+        monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: made)
+        load_policy(str(folder), backend="onnx", device="tensorrt")
+        assert not made.falls_back
+
+
+ALL_PROVIDERS = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+class StartsOnly:
+    """A session of onnxruntime that could start some providers only."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names, self.falls_back = list(names), True
+
+    def get_providers(self) -> list[str]:
+        return self.names
+
+    def disable_fallback(self) -> None:
+        self.falls_back = False
+
+
+class Thrice(torch.nn.Module):
+    """A network whose outputs are three times too large."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, *given: torch.Tensor) -> torch.Tensor:
+        return 3 * self.inner(*given)
+
+
+@pytest.fixture
+def spoiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The graph of the GFDM, and it alone, is another network than torch's."""
+    whole = export_module.write_graph
+
+    def spoil(network: Network, path: Path) -> None:
+        whole(network._replace(module=Thrice(network.module)) if path.name == "gfdm.onnx" else network, path)
+
+    monkeypatch.setattr(export_module, "write_graph", spoil)
+
+
+def test_a_graph_of_another_gfdm_is_refused_and_nothing_is_left(
+    spoiled: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both inverse halves were given torch's features, so that no difference of the GFDM was ever seen."""
+    folder = tiny_checkpoint(tmp_path / "policy").folder
+    before = sorted(folder.iterdir())
+    assert main(["export", str(folder)]) == 2
+    said = capsys.readouterr().err
+    assert "outputs of gfdm.onnx differ by" in said and "expected at most 0.0001" in said
+    assert "actions differ by" in said and "expected at most 0.001" in said
+    assert "outputs of gidm.onnx" not in said
+    assert sorted(folder.iterdir()) == before
+
+
+def test_an_export_that_is_told_to_end_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_checkpoint(tmp_path / "policy").folder
+    before = sorted(folder.iterdir())
+    monkeypatch.setattr(export_module, "compare", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    assert main(["export", str(folder)]) == 130
+    assert sorted(folder.iterdir()) == before
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def assert_same(one: Policy, other: Policy, observation: Observation, state: Proprioception) -> None:
@@ -180,7 +320,7 @@ def test_a_policy_that_was_not_exported_says_how_to(tmp_path: Path) -> None:
 def test_graphs_of_other_weights_are_refused(tmp_path: Path) -> None:
     checkpoint = tiny_checkpoint(tmp_path / "policy")
     (checkpoint.folder / "onnx").mkdir()
-    manifest = {"format": 1, "fingerprint": "someone else's"}
+    manifest = {"format": FORMAT, "fingerprint": "someone else's"}
     (checkpoint.folder / "onnx" / "export.json").write_text(json.dumps(manifest))
     with pytest.raises(
         CheckpointError, match=f"made from checkpoint someone else's, expected {checkpoint.fingerprint}"
@@ -201,6 +341,26 @@ def test_a_device_that_torch_lacks_is_refused_with_those_there_are(device: str, 
     folder = tiny_checkpoint(tmp_path / "policy").folder
     with pytest.raises(CheckpointError, match=rf"policy\.device: got '{device}', expected one of \['cpu'"):
         load_policy(str(folder), device=device)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["export", "scripted"], ["inspect", "scripted"], ["imagine", "--policy", "scripted", "--task", "x", "--image"]],
+)
+def test_the_scripted_policy_has_no_networks_and_says_so(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was not known, and itself was offered in its place."""
+    if command[0] == "imagine":
+        cv2.imwrite(str(tmp_path / "now.png"), np.zeros((8, 8, 3), np.uint8))
+        command = [*command, str(tmp_path / "now.png"), "--out", str(tmp_path / "future.mp4")]
+    assert main(command) == 2
+    assert "policy 'scripted' has no networks" in capsys.readouterr().err
+
+
+def test_fewer_threads_than_none_are_refused() -> None:
+    with pytest.raises(ConfigError, match="threads: got -1, expected 1 or more, or 0"):
+        load_policy("scripted", threads=-1)
 
 
 class TestScriptedPolicy(PolicyContract):

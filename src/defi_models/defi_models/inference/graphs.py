@@ -1,6 +1,6 @@
 """The folder of exported graphs beside a checkpoint's weights: names, what they were made from, how they are found.
 
-<checkpoint>/onnx/export.json   the checkpoint they were made from, and the parity measured when they were
+<checkpoint>/onnx/export.json   the checkpoint they were made from, hash of each file, and the parity measured then
 <checkpoint>/onnx/*.onnx        one graph a network
 <checkpoint>/onnx/noise.npy     the one draw of noise that sampling starts from
 """
@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from defi_models.checkpoint import Checkpoint
+from defi_models.checkpoint import Checkpoint, sha256
 from defi_models.contract import CheckpointError
 
-FORMAT = 1  # raise it when graphs mean something else
+FORMAT = 2  # raise it when graphs mean something else, or the manifest says it otherwise
 FOLDER, MANIFEST = "onnx", "export.json"
 GFDM_TEXT, GFDM, GFDM_FRAMES = "gfdm_text.onnx", "gfdm.onnx", "gfdm_frames.onnx"
 GIDM_TEXT, GIDM, DECODER = "gidm_text.onnx", "gidm.onnx", "decoder.onnx"
@@ -31,13 +31,19 @@ def why_not_exported(checkpoint: Checkpoint) -> str | None:
         description = json.loads(manifest.read_text())
     except ValueError:
         return f"its {FOLDER}/{MANIFEST} is damaged"
+    if not isinstance(description, dict) or not isinstance(description.get("hashes", {}), dict):
+        return f"its {FOLDER}/{MANIFEST} is damaged"
     if description.get("format") != FORMAT:
         return f"its graphs have format {description.get('format')}, expected {FORMAT}"
     made_from = description.get("fingerprint")
     if made_from != checkpoint.fingerprint:
         return f"its graphs were made from checkpoint {made_from}, expected {checkpoint.fingerprint}"
     missing = [name for name in FILES if not (folder / name).is_file()]
-    return f"{FOLDER}/ lacks {missing}" if missing else None
+    if missing:
+        return f"{FOLDER}/ lacks {missing}"
+    hashes = description.get("hashes", {})
+    others = [name for name in FILES if sha256(folder / name) != hashes.get(name)]
+    return f"in {FOLDER}/, {others} are not the files that were exported" if others else None
 
 
 def exported(checkpoint: Checkpoint) -> Path:

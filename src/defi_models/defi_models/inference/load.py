@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from defi_models.checkpoint import Checkpoint, read_checkpoint
-from defi_models.contract import CheckpointError, Policy, PolicySpec
+from defi_models.contract import CheckpointError, ConfigError, Policy, PolicySpec
 
 Half = Literal["both", "imagine", "act"]
 BACKENDS = ("torch", "compiled", "onnx")
@@ -28,6 +28,11 @@ def resolve(path: str) -> Checkpoint:
     Raises:
         CheckpointError: there is none, or it cannot be used.
     """
+    if path == SCRIPTED:
+        raise CheckpointError(
+            f"policy {SCRIPTED!r} has no networks: it is a program of the simulator, so there is nothing to export, inspect "
+            f"or imagine with; expected one of {shipped()} or the folder of a checkpoint"
+        )
     if path in shipped():
         return read_checkpoint(_weights() / path)
     folder = Path(path).expanduser()
@@ -82,7 +87,10 @@ def load_policy(
 
     Raises:
         CheckpointError: there is no such policy or it cannot be used.
+        ConfigError: the number of threads is negative.
     """
+    if threads < 0:
+        raise ConfigError(f"threads: got {threads}, expected 1 or more, or 0 for the backend's choice")
     if backend not in BACKENDS:
         raise CheckpointError(f"no inference backend {backend!r}; there is {list(BACKENDS)}")
     if path == SCRIPTED:

@@ -14,10 +14,10 @@ from defi_models.inference.engine import Float32Array, Words
 from defi_models.inference.graphs import DECODER, GFDM, GFDM_FRAMES, GFDM_TEXT, GIDM, GIDM_TEXT, NOISE, exported
 from defi_models.sampling import Promise, ddim
 
-PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
+PROVIDERS = {  # the first one is what is asked for; what it cannot run goes to the next
+    "cpu": ("CPUExecutionProvider",),
+    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
 }
 
 
@@ -92,11 +92,11 @@ class OnnxInverse:
 def open_graph(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession:
     """A graph ready to run on a device; see `OnnxForward`."""
     kind, _, number = device.partition(":")
-    wanted = PROVIDERS.get(kind)
+    wanted = PROVIDERS.get(kind, ())
     available = onnxruntime.get_available_providers()
-    if wanted is None or wanted not in available:
+    if not wanted or wanted[0] not in available or (number and not number.isdigit()):
         raise CheckpointError(
-            f"policy.device: got {device!r}, expected one of {[k for k, p in PROVIDERS.items() if p in available]} "
+            f"policy.device: got {device!r}, expected one of {[k for k, p in PROVIDERS.items() if p[0] in available]} "
             "on this machine; CUDA and TensorRT need the package onnxruntime-gpu in place of onnxruntime"
         )
     options = onnxruntime.SessionOptions()
@@ -105,8 +105,18 @@ def open_graph(path: Path, device: str, threads: int) -> onnxruntime.InferenceSe
     options.log_severity_level = 3  # errors; below are remarks on how a graph is optimised
     # A thread that spins while it waits takes a core from the arm bridge.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    settings = {"device_id": number or "0"} if kind != "cpu" else {}
-    return onnxruntime.InferenceSession(str(path), options, providers=[(wanted, settings)])
+    providers = [(name, {} if name.startswith("CPU") else {"device_id": number or "0"}) for name in wanted]
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # the library raises nothing narrower
+        raise CheckpointError(f"{path}: onnxruntime cannot open it on {device!r} ({error})") from error
+    if wanted[0] not in session.get_providers():  # it only warns of it, and goes on with what there is
+        raise CheckpointError(
+            f"policy.device: got {device!r}, but onnxruntime could start only {session.get_providers()}, expected "
+            f"{wanted[0]}; its libraries (CUDA, cuDNN, TensorRT) are missing or of other versions than onnxruntime-gpu's"
+        )
+    session.disable_fallback()  # or a call that fails on the GPU would make all later ones run on the CPU
+    return session
 
 
 def run_graph(session: onnxruntime.InferenceSession, *arrays: npt.NDArray) -> list[npt.NDArray]:
