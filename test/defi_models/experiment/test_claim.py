@@ -111,15 +111,20 @@ def test_report_says_what_is_saved(finished: Path, tmp_path: Path) -> None:
 
 def test_report_without_results_of_the_arms_says_so_and_shows_the_rest(tmp_path: Path) -> None:
     inspected, exported, page = tmp_path / "base.json", tmp_path / "export.json", tmp_path / "page.md"
-    part = {"name": "GFDM UNet", "parameters": 1234567, "gigaflop": 4321.5, "once": "chunk", "node": "imagination_node"}
-    inspected.write_text(json.dumps({"parts": [part]}))
+    part = {"name": "GIDM", "parameters": 116_000_000, "gigaflop": 130.3, "once": "chunk", "node": "action_node"}
+    other = {**part, "name": "a part of ours"}
+    inspected.write_text(json.dumps({"parts": [part, other]}))
     times = {"gfdm_ms": {"torch": 40.0, "onnx": 30.0}, "gidm_ms": {"torch": 30.0, "onnx": 20.5}}
     exported.write_text(json.dumps({"action_difference": 2e-5, **times}))
     given = ["claim", "--out", str(tmp_path), "--report", "--page", str(page), "--inspect", str(inspected)]
     assert main([*given, "--export", str(exported)]) == 0
     text = page.read_text()
     assert "No result yet: `defi claim --budget cpu`" in text
-    assert "| GFDM UNet | 1,234,567 | 4,321.50 |" in text
+    assert (
+        "| GIDM | 116,000,000 | +1.1% | 130.30 | +0.0% |" in text
+        and "| a part of ours | 116,000,000 |  | 130.30 |  |" in text
+    )
+    assert "Further from the paper's than 1% of parameters and 5% of GFLOP: GIDM: " in text
     assert "2.0e-05, within 0.001" in text and "50.5 ms with onnxruntime, within 60 ms and no slower than torch" in text
 
 
@@ -206,7 +211,7 @@ def test_a_page_is_of_one_experiment(finished: Path, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=f"got results with another {next(iter(changes))} in .*seed_{number}"):
             read_outcomes(tmp_path)
         other.unlink()
-    with pytest.raises(ConfigError, match="holds results on .*'target': 3.*, got .*'target': 7"):
+    with pytest.raises(ConfigError, match=r"holds results on .*'target': 3.*, got .*'target': 7"):
         check_data(finished, {**saved["both"]["data"], "target": 7})
 
 

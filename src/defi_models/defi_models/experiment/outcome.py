@@ -15,12 +15,11 @@ import numpy as np
 from defi_models.contract import ConfigError
 from defi_models.evaluation.interval import wilson_interval
 from defi_models.experiment.arms import ARMS
+from defi_models.experiment.paper import AVERAGE_LENGTH as PAPER
 
 RESULT = "result.json"  # of an arm with one seed, in its folder
 # What all results of one page have in common, beside the sum of their steps.
 SHARED_FACTS = ("budget", "batch", "autoencoder_steps", "data", "target_share", "split", "timing", "held_out_tasks")
-# Both pretrained beat either alone, by average length on CALVIN (defi-model 1.6, table 4); "neither" is not in it.
-PAPER = {"both": 4.51, "gfdm_only": 4.16, "gidm_only": 3.28}
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def read_result(path: Path) -> dict[str, Any]:
         result = json.loads(path.read_text())
         missing = sorted(wanted - set(result))
         tried = bool(result.get("attempts")) and all(
-            {"task", "seed", "success"} <= set(one) for one in result["attempts"]
+            {"task", "seed", "success", "instruction"} <= set(one) for one in result["attempts"]
         )
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path}: got {error!r}, expected a result of `defi claim`; delete it") from error
