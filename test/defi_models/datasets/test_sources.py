@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,11 +18,12 @@ import pytest
 from footage import shade, shades, write_calvin, write_lerobot, write_video
 from tiny import tiny_episodes
 
-from defi_models.datasets.episodes import Clip, DatasetError, Episode
+from defi_models.datasets.episodes import Clip, DatasetError, Episode, load_episode, save_episode
 from defi_models.datasets.frames import UNSAID, Frames
 from defi_models.datasets.mixture import mixed
 from defi_models.datasets.packing import open_frames
 from defi_models.datasets.sources import open_source
+from defi_models.training.samples import data_of
 
 STEP_NS = 100_000_000
 CAMERAS = ("static", "wrist")
@@ -334,6 +338,77 @@ def test_sentences_of_no_clip_are_told_and_blank_ones_are_none(
     (tmp_path / "captions.json").write_text(json.dumps({"a.mp4": ["", "wave"], "b.mp4": "push"}))
     assert open_source(tmp_path).read("a.mp4").instructions == ("wave",)
     assert "captions.json: 1 sentences of no clip: b.mp4" in caplog.text
+
+
+def test_packed_images_are_made_again_when_a_sentence_a_unit_or_a_file_changes(tmp_path: Path) -> None:
+    """They stayed those of the first call: sentences that came later were never read, and nobody was told."""
+    videos, robots = tmp_path / "v", write_lerobot(tmp_path / "l", layout="joints")
+    for name in ("a", "b"):
+        write_video(videos / f"{name}.mp4", shades(6), 10)
+
+    def video() -> Frames:
+        return open_frames(videos, CAMERAS, 32, step_ns=STEP_NS, video=True)
+
+    def robot() -> Frames:
+        return open_frames(robots, ("front", "hand"), 32, step_ns=STEP_NS)
+
+    frames = [video()]
+    (videos / "captions.json").write_text(json.dumps({"a.mp4": "wave"}))
+    frames.append(video())
+    assert frames[-1].instructions == (("wave",), ())
+    (videos / "b.txt").write_text("push")
+    frames.append(video())
+    assert frames[-1].instructions == (("wave",), ("push",))
+    write_video(videos / "b.mp4", shades(9), 10)
+    frames.append(video())
+    assert len(frames[-1]) == 15
+    assert len({data_of(one) for one in frames}) == len(frames)
+    assert data_of(video()) == data_of(frames[-1])
+    in_units(robots, '{"joints": "degrees"}')
+    degrees = robot().joint_positions
+    in_units(robots, '{"joints": "radians"}')
+    np.testing.assert_allclose(np.radians(robot().joint_positions), degrees)
+
+
+def test_damage_is_held_against_what_is_tolerated_each_time(tmp_path: Path) -> None:
+    """Once packed with a looser --max-damaged, any other was fine."""
+    for n in range(4):
+        write_video(tmp_path / f"{n}.mp4", shades(6), 10)
+    emptied(tmp_path / "2.mp4")
+
+    def opened(tolerated: float) -> Frames:
+        return open_frames(tmp_path, CAMERAS, 32, step_ns=STEP_NS, video=True, tolerated=tolerated)
+
+    assert len(opened(0.3)) == 18
+    with pytest.raises(DatasetError, match=r"1 of 4 clips cannot be read: 2\.mp4"):
+        opened(0.0)
+
+
+def test_failed_episodes_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An episode says whether it did what was asked, and nobody asked."""
+    data = tiny_episodes(tmp_path, count=3, samples=6)
+    files = sorted(data.glob("episode_*.npz"))
+    save_episode(replace(load_episode(files[1]), success=False), files[1])
+    for _ in range(2):  # packed now, and before
+        caplog.clear()
+        assert len(open_frames(data, CAMERAS, 32)) == 12
+        assert "1 of 3 episodes failed and are left out" in caplog.text
+    for path in files:
+        save_episode(replace(load_episode(path), success=False), path)
+    with pytest.raises(DatasetError, match="got 3 episodes that all failed"):
+        open_frames(data, CAMERAS, 32)
+
+
+def test_what_a_kill_left_of_packing_is_swept_and_what_another_process_writes_is_not(tmp_path: Path) -> None:
+    data = tiny_episodes(tmp_path, count=1)
+    for name, age_s in (("left", 7200), ("written", 0)):
+        folder = data / f".packed_32-{name}"
+        folder.mkdir()
+        (folder / "pixels.raw").touch()
+        for path in (folder / "pixels.raw", folder):
+            os.utime(path, (time.time() - age_s, time.time() - age_s))
+    open_frames(data, CAMERAS, 32)
+    assert [path.name for path in data.glob(".packed*")] == [".packed_32-written"]
 
 
 @pytest.mark.parametrize("weights", [(0.7, 0.7), (1.0, None), (-0.1, None)])

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,10 @@ class CalvinSource:
     def names(self) -> list[str]:
         """First and last step of each stretch."""
         return list(self._spans)
+
+    def files(self) -> Iterable[Path]:
+        """See `Source.files`."""
+        return (*self.folder.glob("episode_*.npz"), self.folder / SPANS, *self.folder.glob(f"*/{ANNOTATIONS}"))
 
     def read(self, name: str, step_ns: int | None = None, *, actions: bool = True) -> Clip:
         """See `Source.read`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -210,7 +210,7 @@ def rows_at(count: int, own_ns: int, wanted_ns: int) -> npt.NDArray[np.int64]:
 
 
 class EpisodeSource:
-    """A folder of this project's own episodes, simulated or recorded."""
+    """A folder of this project's own episodes, which its simulators make."""
 
     kind = "episodes of this project"
     why_no_actions = ""
@@ -223,6 +223,10 @@ class EpisodeSource:
     def names(self) -> list[str]:
         """Of the episodes, in order."""
         return list(self._files)
+
+    def files(self) -> Iterable[Path]:
+        """See `Source.files`."""
+        return self._files.values()
 
     def read(self, name: str, step_ns: int | None = None, *, actions: bool = True) -> Clip:
         """See `Source.read`."""

@@ -75,6 +75,7 @@ class Frames:
         views: Cameras of each sample, (N,); all of `cameras` if absent.
         shares: How often samples are chosen; all alike if absent.
         encoded: Latents, where these are given in place of pixels.
+        made_of: Identifies the files that the samples were read from; empty if nobody knows.
     """
 
     folder: Path
@@ -94,6 +95,7 @@ class Frames:
     views: npt.NDArray[np.int64] | None = None
     shares: tuple[Share, ...] | None = None
     encoded: Encoded | None = None
+    made_of: str = ""
 
     def __len__(self) -> int:
         """Samples in all."""
@@ -209,7 +211,7 @@ def frames_of(meta: dict[str, Any], folder: Path, pixels: Rows | npt.NDArray[np.
     """Frames from a description as `packing` writes it.
 
     Args:
-        meta: `lengths`, `tasks`, `instructions`, `step_ns`, `cameras`.
+        meta: `lengths`, `tasks`, `instructions`, `step_ns`, `cameras`, `made_of`.
         folder: Where it lies.
         pixels: Of all samples.
         series: Arrays by the names of `SERIES`; absent ones are not a number.
@@ -233,5 +235,6 @@ def frames_of(meta: dict[str, Any], folder: Path, pixels: Rows | npt.NDArray[np.
         instructions=tuple(tuple(texts) for texts in meta["instructions"]),
         step_ns=meta["step_ns"],
         cameras=tuple(meta["cameras"]),
+        made_of=meta["made_of"],
         **{name: series.get(name, np.full(shape, np.nan)) for name, shape in empty.items()},
     )

@@ -132,6 +132,7 @@ def open_latents(folder: Path) -> Frames:
             raise ValueError("no clip is in it")
         views = np.repeat([a.shape[1] for a in arrays], meta["lengths"])
         meta |= {"step_ns": about["step_ns"], "cameras": about["cameras"][: int(views.max())]}
+        meta["made_of"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         frames = frames_of(meta, folder, np.empty((0, 0, 0, 0, 3), np.uint8), {})
         return replace(frames, views=views, encoded=Encoded(Blocks(arrays), about["autoencoder"], item))
 

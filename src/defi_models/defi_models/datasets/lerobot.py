@@ -18,7 +18,7 @@ An episode has actions when `observation.state` and `action` name the same of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,11 @@ class LerobotSource:
     def names(self) -> list[str]:
         """Of the episodes, in order."""
         return list(self._episodes)
+
+    def files(self) -> Iterable[Path]:
+        """See `Source.files`."""
+        parts = (self.folder / part for part in ("meta", "data", "videos"))
+        return (path for part in parts for path in part.rglob("*") if path.is_file())
 
     def read(self, name: str, step_ns: int | None = None, *, actions: bool = True) -> Clip:
         """See `Source.read`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -52,6 +53,7 @@ def mixed(parts: Sequence[tuple[Frames, float | None]]) -> Frames:
         cameras=max((one.cameras for one in frames), key=len),
         views=np.concatenate(views),
         shares=tuple(shares),
+        made_of=hashlib.sha256(" ".join(one.made_of for one in frames).encode()).hexdigest()[:16],
         encoded=encoded[0] and replace(encoded[0], latents=Blocks([one.latents for one in encoded if one])),
         **{name: np.concatenate([getattr(one, name) for one in frames]) for name in SERIES},
     )

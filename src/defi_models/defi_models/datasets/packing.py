@@ -1,4 +1,4 @@
-"""Clips to long arrays on disk, made once and kept beside them, so that training reads rows of memory-mapped arrays.
+"""Clips to long arrays on disk, kept beside them until they change, so that training reads rows of memory-mapped arrays.
 
 <folder>/packed_<size>/        demonstrations: pixels, arm and targets
 <folder>/packed_<size>_video/  the same folder read as action-free video: pixels and sentences alone
@@ -11,7 +11,8 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,11 +23,13 @@ import numpy.typing as npt
 from defi_models.datasets.damage import TOLERATED, check_damage
 from defi_models.datasets.episodes import Clip, Episode
 from defi_models.datasets.frames import SERIES, VIDEO_SUFFIX, Frames, frames_of
-from defi_models.datasets.reading import DatasetError
-from defi_models.datasets.sources import Source, open_source
+from defi_models.datasets.reading import DatasetError, reading
+from defi_models.datasets.sources import Source, open_source, state_of
 from defi_models.transforms import ImageTransform
 
 logger = logging.getLogger(__name__)
+FORMAT = 1  # of the arrays; those of another one are packed again
+ABANDONED_S = 3600.0  # packing writes all the time
 
 
 def open_frames(
@@ -39,7 +42,7 @@ def open_frames(
     tolerated: float = TOLERATED,
     renamed: Mapping[str, str] | None = None,
 ) -> Frames:
-    """The clips in `folder` as arrays, packed on first use.
+    """The clips in `folder` as arrays, packed on first use and again when a file changed; failed episodes are left out.
 
     Args:
         folder: A dataset of any kind that `open_source` knows.
@@ -57,12 +60,15 @@ def open_frames(
     source = open_source(folder, renamed or {})
     packed = folder / f"packed_{size}{VIDEO_SUFFIX if video else ''}"
     wanted = _Wanted(cameras, size, step_ns, video, tolerated, dict(renamed or {}))
-    if not _is_packed(packed, source, wanted):
-        _pack(source, packed, wanted)
-    meta = json.loads((packed / "frames.json").read_text())
-    files = {name: packed / f"{name}.npy" for name in SERIES if not video}  # older ones lack joints
-    series = {name: np.load(file) for name, file in files.items() if file.is_file()}
-    return frames_of({"cameras": cameras} | meta, packed, np.load(packed / "pixels.npy", mmap_mode="r"), series)
+    made_of = wanted.made_of(source)
+    meta = _packed(packed, made_of, wanted) or _pack(source, packed, made_of, wanted)
+    check_damage(meta["damaged"], meta["clips"], tolerated)
+    if meta["failed"]:
+        logger.warning("%s: %d of %d episodes failed and are left out", folder, meta["failed"], meta["clips"])
+    with reading(packed, "packed images"):
+        files = {name: packed / f"{name}.npy" for name in SERIES if not video}
+        series = {name: np.load(file) for name, file in files.items() if file.is_file()}  # joints may not be known
+        return frames_of(meta, packed, np.load(packed / "pixels.npy", mmap_mode="r"), series)
 
 
 @dataclass(frozen=True)
@@ -74,31 +80,30 @@ class _Wanted:
     tolerated: float
     renamed: Mapping[str, str]
 
-    def of(self, names: list[str]) -> dict[str, Any]:
-        """What arrays of these clips are told apart by."""
-        clips = hashlib.sha256(json.dumps(names).encode()).hexdigest()
-        return {"episodes": len(names), "clips": clips, "wanted": list(self.cameras), "renamed": dict(self.renamed)}
+    def made_of(self, source: Source) -> str:
+        """What arrays of a dataset are told apart by: what its files hold, and what is read of them."""
+        read = [FORMAT, state_of(source), self.cameras, self.size, self.video, self.renamed]
+        return hashlib.sha256(json.dumps(read).encode()).hexdigest()[:16]
 
 
-def _is_packed(packed: Path, source: Source, wanted: _Wanted) -> bool:
-    """Whether arrays are there that were made of these clips and cameras; older ones say less of what they were made of."""
+def _packed(packed: Path, made_of: str, wanted: _Wanted) -> dict[str, Any] | None:
+    """What arrays that are there are; None if they were made of something else."""
     try:
-        meta = json.loads((packed / "frames.json").read_text())
+        meta = json.loads((packed / "frames.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
-        return False
-    assumed = {} if wanted.video else {"wanted": meta["cameras"]}
-    same = all((assumed | meta).get(key, value) == value for key, value in wanted.of(source.names()).items())
-    return same and wanted.step_ns in {None, meta["step_ns"]}
+        return None
+    same = meta.get("made_of") == made_of and wanted.step_ns in {None, meta["step_ns"]}
+    return meta if same else None
 
 
-def _pack(source: Source, packed: Path, wanted: _Wanted) -> None:
-    """Writes all arrays beside their place and moves them there whole.
+def _pack(source: Source, packed: Path, made_of: str, wanted: _Wanted) -> dict[str, Any]:
+    """Writes all arrays beside their place and moves them there whole; what they are.
 
     Raises:
         DatasetError: that is a place that cannot be written, or the data are not what is wanted.
     """
-    names = source.names()
     try:
+        _sweep(packed)
         part = Path(tempfile.mkdtemp(prefix=f".{packed.name}-", dir=packed.parent))
     except OSError as error:
         raise DatasetError(
@@ -106,9 +111,9 @@ def _pack(source: Source, packed: Path, wanted: _Wanted) -> None:
             "beside the data; copy or link the data into a folder of your own"
         ) from error
     try:
-        meta = _write_arrays(source, names, part, wanted)
-        meta |= wanted.of(names)
-        (part / "frames.json").write_text(json.dumps(meta))
+        meta = _write_arrays(source, part, wanted)
+        meta["made_of"] = made_of
+        (part / "frames.json").write_text(json.dumps(meta), encoding="utf-8")
         part.chmod(0o755)
         if packed.exists():
             shutil.rmtree(packed)
@@ -116,23 +121,49 @@ def _pack(source: Source, packed: Path, wanted: _Wanted) -> None:
     finally:
         shutil.rmtree(part, ignore_errors=True)
     logger.info("packed %d clips, %d samples into %s", len(meta["lengths"]), sum(meta["lengths"]), packed)
+    return meta
 
 
-def _write_arrays(source: Source, names: list[str], part: Path, wanted: _Wanted) -> dict[str, Any]:
+def _sweep(packed: Path) -> None:
+    """Removes what a kill left of packing before; another process may be packing now, and has written lately."""
+    for left in packed.parent.glob(f".{packed.name}-*"):
+        written = max(path.stat().st_mtime for path in (left, *left.iterdir()))
+        if time.time() - written > ABANDONED_S:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _clips(source: Source, wanted: _Wanted, meta: dict[str, Any]) -> Iterator[tuple[str, Clip]]:
+    """Clips by name but for those that are left out, which are counted in `meta`.
+
+    Raises:
+        DatasetError: a demonstration cannot be read, too much of a video cannot, or nothing is left.
+    """
+    names = source.names()
+    meta |= {"clips": len(names), "damaged": {}, "failed": 0}
+    for name in names:
+        try:
+            clip = source.read(name, wanted.step_ns, actions=not wanted.video)
+        except DatasetError as error:
+            if not wanted.video:
+                raise
+            meta["damaged"][name] = str(error)
+            continue
+        if isinstance(clip, Episode) and not clip.success:
+            meta["failed"] += 1
+        else:
+            yield name, clip
+    check_damage(meta["damaged"], len(names), wanted.tolerated)
+    if meta["failed"] == len(names):
+        raise DatasetError(f"{source.folder}: got {len(names)} episodes that all failed, expected some that succeeded")
+
+
+def _write_arrays(source: Source, part: Path, wanted: _Wanted) -> dict[str, Any]:
     cameras = wanted.cameras
     meta: dict[str, Any] = {"lengths": [], "tasks": [], "instructions": []}
     series: dict[str, list[npt.NDArray]] = {name: [] for name in SERIES if not wanted.video}
-    damaged: dict[str, str] = {}
     steps = set()
     with (part / "pixels.raw").open("wb") as raw:
-        for name in names:
-            try:
-                clip = source.read(name, wanted.step_ns, actions=not wanted.video)
-            except DatasetError as error:
-                if not wanted.video:
-                    raise
-                damaged[name] = str(error)
-                continue
+        for name, clip in _clips(source, wanted, meta):
             cameras = _cameras(clip, name, source, wanted, cameras if meta["lengths"] else None)
             _write_pixels(raw, clip, cameras, wanted.size)
             for key, parts in series.items():
@@ -141,7 +172,6 @@ def _write_arrays(source: Source, names: list[str], part: Path, wanted: _Wanted)
             meta["tasks"].append(clip.task)
             meta["instructions"].append(clip.instructions)
             steps.add(clip.step_ns)
-    check_damage(damaged, len(names), wanted.tolerated)
     if len(steps) != 1:
         raise DatasetError(f"{source.folder}: episodes have different steps {sorted(steps)} ns, expected one")
     shape = (sum(meta["lengths"]), len(cameras), wanted.size, wanted.size, 3)
@@ -152,7 +182,7 @@ def _write_arrays(source: Source, names: list[str], part: Path, wanted: _Wanted)
     for key, parts in series.items():
         if len({values.shape[1:] for values in parts}) == 1:  # joints may be known in some episodes only
             np.save(part / f"{key}.npy", np.concatenate(parts))
-    return meta | {"step_ns": steps.pop(), "cameras": cameras, "damaged": damaged}
+    return meta | {"step_ns": steps.pop(), "cameras": cameras}
 
 
 def _write_pixels(raw: BinaryIO, clip: Clip, cameras: tuple[str, ...], size: int) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from defi_models.datasets import calvin, lerobot, video
 from defi_models.datasets.episodes import Clip, EpisodeSource
-from defi_models.datasets.reading import DatasetError
+from defi_models.datasets.reading import DatasetError, reading
 
 
 class Source(Protocol):
@@ -33,6 +34,10 @@ class Source(Protocol):
         """Of its clips, in an order that stays."""
         ...
 
+    def files(self) -> Iterable[Path]:
+        """All that it is read from."""
+        ...
+
     def read(self, name: str, step_ns: int | None = None, *, actions: bool = True) -> Clip:
         """One clip, an `Episode` if it has actions, sampled every `step_ns`, or as it is on disk.
 
@@ -45,6 +50,24 @@ class Source(Protocol):
             DatasetError: it is damaged, or cannot be sampled so; the message names folder and clip.
         """
         ...
+
+
+TEXTS = (".json", ".txt")
+
+
+def state_of(source: Source) -> str:
+    """Identifies what a dataset's files hold: texts by what they say, others by their size and time of change.
+
+    Raises:
+        DatasetError: a file cannot be read.
+    """
+    found = hashlib.sha256()
+    for path in sorted(source.files()):
+        with reading(path, "a file"):
+            about = path.stat()
+            held = path.read_bytes() if path.suffix in TEXTS else f"{about.st_size} {about.st_mtime_ns}".encode()
+        found.update(f"{path.relative_to(source.folder)} {len(held)} ".encode() + held)
+    return found.hexdigest()[:16]
 
 
 KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path, Mapping[str, str]], Source], str], ...] = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import av
@@ -59,6 +59,11 @@ class VideoSource:
         """Of the files, in order."""
         return self._names
 
+    def files(self) -> Iterable[Path]:
+        """See `Source.files`."""
+        videos = [self.folder / name for name in self._names]
+        return [*videos, *_said_in(self.folder, videos)]
+
     def read(self, name: str, step_ns: int | None = None, *, actions: bool = True) -> Clip:
         """See `Source.read`; between two frames the first one holds."""
         del actions  # there are none
@@ -88,6 +93,11 @@ class SequenceSource:
     def names(self) -> list[str]:
         """Of the subfolders, in order."""
         return list(self._clips)
+
+    def files(self) -> Iterable[Path]:
+        """See `Source.files`."""
+        images = [path for paths in self._clips.values() for path in paths]
+        return [*images, *_said_in(self.folder, [self.folder / name for name in self._clips])]
 
     def read(self, name: str, step_ns: int | None = None, *, actions: bool = True) -> Clip:
         """See `Source.read`."""
@@ -161,6 +171,11 @@ def sentences(path: Path, name: str, captions: Mapping[str, tuple[str, ...]]) ->
         with reading(beside, "sentences in UTF-8, one a line"):
             return tuple(line.strip() for line in beside.read_text(encoding="utf-8").splitlines() if line.strip())
     return captions.get(name, ())
+
+
+def _said_in(folder: Path, clips: Iterable[Path]) -> list[Path]:
+    """The files that describe clips."""
+    return [path for path in (folder / CAPTIONS, *(clip.with_suffix(".txt") for clip in clips)) if path.is_file()]
 
 
 def _image(path: Path) -> npt.NDArray[np.uint8]:

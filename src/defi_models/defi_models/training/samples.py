@@ -87,6 +87,5 @@ def features_of(run: Run, forward: ForwardHalf, windows: np.ndarray, tokens: Ten
 
 
 def data_of(frames: Frames) -> str:
-    """Identifies data by where they lie and how many they are."""
-    places = [str(share.folder.resolve()) for share in frames.shares or ()] or [str(frames.folder.resolve())]
-    return hashlib.sha256(f"{places} {len(frames)}".encode()).hexdigest()[:16]
+    """Identifies data by the files they were read from, their rate and how many they are."""
+    return hashlib.sha256(f"{frames.made_of} {frames.step_ns} {len(frames)}".encode()).hexdigest()[:16]
