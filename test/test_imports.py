@@ -34,6 +34,7 @@ SHARES_PLACE_OF = {
     "defi_models.bar": "checkpoint",
     "defi_models.files": "checkpoint",
     "defi_models.options": "checkpoint",
+    "defi_models.kinds": "checkpoint",
     "defi_models.sampling": "checkpoint",
     "defi_models.cli": "evaluation",
     "defi_models.inventory": "evaluation",

@@ -14,16 +14,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import reprlib
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from defi_models.config import ADDED, DefiConfig, PretrainedTextConfig
 from defi_models.contract import CheckpointError, ConfigError, PolicySpec
+from defi_models.kinds import from_json
 from defi_models.transforms import Statistics
 from defi_models.words import CLIP_TOKENIZER, T5_TOKENIZER, Tokenizer, tokenizer_of
 
@@ -126,7 +128,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     """Reads a folder's description.
 
     Raises:
-        CheckpointError: it is no checkpoint, of another format, or incomplete.
+        CheckpointError: it is no checkpoint, of another format, incomplete, or says what makes no model.
     """
     path = folder / FILE
     if not path.is_file():
@@ -138,21 +140,24 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         got = data.get("format") if isinstance(data, dict) else type(data).__name__
         raise CheckpointError(f"{path}: got format {got}, expected {FORMAT}; it was written by another version")
-    missing = [key for key in ("name", "arm", "config", "hashes", "provenance") if key not in data]
-    if missing:
-        raise CheckpointError(f"{path}: {missing} missing; it has {sorted(data)}")
+    _check_description(data, path)
     statistics, config = data.get("statistics"), build(DefiConfig, data["config"], str(path))
     return Checkpoint(
         folder=folder,
         name=data["name"],
         arm=data["arm"],
         config=config,
-        statistics=None
-        if statistics is None
-        else Statistics.from_dict(statistics, config.action_width, config.state_width),
+        statistics=_statistics(statistics, config, path),
         hashes=data["hashes"],
         provenance=data["provenance"],
     )
+
+
+def _statistics(values: Any, config: DefiConfig, path: Path) -> Statistics | None:
+    try:
+        return None if values is None else Statistics.from_dict(values, config.action_width, config.state_width)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def check_replaceable(folder: Path) -> Path:
@@ -238,14 +243,21 @@ def write_checkpoint(
     return read_checkpoint(folder)
 
 
-def build(kind: type[T], values: Any, where: str) -> T:
+def build(kind: type[T], values: Any, where: str, of: str = "") -> T:
     """A (nested) frozen dataclass from the dictionaries and lists that JSON gives back.
 
+    Args:
+        kind: The dataclass.
+        values: What stands in the file.
+        where: The file, for refusals.
+        of: What the names of its fields begin with, for refusals.
+
     Raises:
-        CheckpointError: a key is unknown or missing, naming both lists.
+        CheckpointError: a key is unknown or missing, naming both lists, or a value is of another kind.
     """
     if not isinstance(values, dict):
-        raise CheckpointError(f"{where}: got {type(values).__name__} for {kind.__name__}, expected an object")
+        name = of.rstrip(".") or kind.__name__
+        raise CheckpointError(f"{where}: {name}: got {reprlib.repr(values)}, expected an object, {kind.__name__}")
     hints = get_type_hints(kind)
     names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
     required = set(names) - ADDED.get(kind.__name__, frozenset())
@@ -255,23 +267,44 @@ def build(kind: type[T], values: Any, where: str) -> T:
             f"{where}: {kind.__name__} has unknown keys {unknown} and misses {missing}; expected {names}"
         )
     try:
-        return kind(**{name: _value(hints[name], values[name], where) for name in names if name in values})
+        return kind(
+            **{name: _value(hints[name], values[name], where, f"{of}{name}") for name in names if name in values}
+        )
     except ConfigError as error:
         raise CheckpointError(f"{where}: {error}") from error
 
 
-def _value(hint: Any, value: Any, where: str) -> Any:
+def _value(hint: Any, value: Any, where: str, name: str) -> Any:
     if get_origin(hint) is UnionType:
+        if value is None and NoneType in get_args(hint):
+            return None
         hint = _choose(get_args(hint), value)
     if is_dataclass(hint) and isinstance(hint, type):
-        return build(hint, value, where)
-    return tuple(value) if isinstance(value, list) else value
+        return build(hint, value, where, f"{name}.")
+    return from_json(hint, value, name)
 
 
 def _choose(hints: tuple[Any, ...], value: Any) -> Any:
     """The member of a union that `value` is: of several dataclasses, the one with most of its keys."""
-    if value is None:
-        return type(None)
-    present = [hint for hint in hints if hint is not type(None)]
     keys = set(value) if isinstance(value, dict) else set()
+    present = [hint for hint in hints if hint is not NoneType]
     return max(present, key=lambda hint: len(keys & {f.name for f in fields(hint)}) if is_dataclass(hint) else 0)
+
+
+def _check_description(data: dict[str, Any], path: Path) -> None:
+    """Refuses a description whose own fields are missing or of another kind; `build` reads its "config"."""
+    kinds = {
+        "name": (str, "a text"),
+        "arm": (str, "a text"),
+        "hashes": (dict, "an object"),
+        "provenance": (dict, "an object"),
+    }
+    missing = [key for key in (*kinds, "config") if key not in data]
+    if missing:
+        raise CheckpointError(f"{path}: {missing} missing; it has {sorted(data)}")
+    for name, (kind, what) in kinds.items():
+        if not isinstance(data[name], kind):
+            raise CheckpointError(f"{path}: {name}: got {reprlib.repr(data[name])}, expected {what}")
+    for file, digest in data["hashes"].items():
+        if not isinstance(digest, str):
+            raise CheckpointError(f"{path}: hashes of {file}: got {reprlib.repr(digest)}, expected a text")

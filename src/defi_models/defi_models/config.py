@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal, TypeVar, get_args
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal, get_args
 
 from defi_models.contract import ConfigError
-from defi_models.options import did_you_mean
 from defi_models.published import DinoConfig, PretrainedTextConfig, SvdAutoencoderConfig, SvdConfig
 
 POSE_ACTION_WIDTH = 7  # translation 3, rotation 3, gripper 1
@@ -15,6 +15,12 @@ PROPRIOCEPTION_WIDTH = 10  # position 3, first two columns of the rotation 6, gr
 ActionEncoding = Literal["relative_pose", "absolute_pose", "joint_positions", "accumulated_pose"]
 ACTION_ENCODINGS: tuple[ActionEncoding, ...] = get_args(ActionEncoding)
 
+# Least and most of the numbers that may be 0 or have an end; other whole numbers are 1 or more, others above 0.
+RANGES: Mapping[str, tuple[float, float]] = {
+    **dict.fromkeys(("proprioception_width", "motion", "registers", "modulation_offset"), (0, math.inf)),
+    **dict.fromkeys(("dropout", "attention_dropout", "residual_dropout", "one_pass_fraction"), (0, 1)),
+    "action_width": (2, math.inf),  # one joint and the gripper
+}
 
 # Fields that came later: a checkpoint without them gets their defaults, which keep it the model it was.
 ADDED: Mapping[str, frozenset[str]] = {
@@ -211,6 +217,8 @@ class DefiConfig:
     horizon_steps: int | None = None
 
     def __post_init__(self) -> None:
+        _check_numbers(self)
+        _check_order(self)
         stages = isinstance(self.autoencoder, SvdAutoencoderConfig), isinstance(self.gfdm, SvdConfig)
         if stages[0] != stages[1]:
             raise ConfigError(
@@ -256,51 +264,48 @@ class DefiConfig:
         return len(self.cameras), self.gfdm.frames, grid**2, self.gfdm.feature_width
 
 
-C = TypeVar("C")
+def _check_numbers(config: Any, of: str = "") -> None:
+    """Refuses numbers that make no model, in all parts of a config; `of` is what names of its fields begin with."""
+    for one in fields(config):
+        value, name = getattr(config, one.name), f"{of}{one.name}"
+        if is_dataclass(value):
+            _check_numbers(value, f"{name}.")
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, (int, float)) and not isinstance(number, bool):
+                _check_number(one.name, name, number, value)
+    for kind in ("", "clip_", "t5_"):
+        widths, heads = (getattr(config, f"{kind}{name}", None) for name in ("width", "heads"))
+        widths = getattr(config, "channels", None) if widths is None else widths
+        if heads is None or widths is None:
+            continue
+        pairs = zip(widths, heads, strict=True) if isinstance(heads, tuple) else ((widths, heads),)
+        if any(width % count for width, count in pairs):
+            raise ConfigError(f"model: got {of}{kind}heads {heads}, expected numbers that divide the width {widths}")
 
 
-def with_field(config: C, name: str, text: str) -> C:
-    """A config that differs in one field, given as on a command line.
+def _check_number(field_name: str, name: str, number: float, value: Any) -> None:
+    least, most = RANGES.get(field_name, (1 if isinstance(number, int) else None, math.inf))
+    if least is None and not 0.0 < number <= most:
+        raise ConfigError(f"model: got {name} {value}, expected more than 0")
+    if least is not None and not least <= number <= most:
+        wanted = f"{least} or more" if most == math.inf else f"{least}..{most}"
+        raise ConfigError(f"model: got {name} {value}, expected {wanted}")
 
-    Args:
-        config: `DefiConfig` or a part of it.
-        name: Of the field; dots lead into parts, as in `gfdm.image_size`.
-        text: Its value; names of cameras are parted by commas.
 
-    Raises:
-        ConfigError: there is no such field, or the value is none of its kind; or the numbers contradict each other.
-    """
-    assert is_dataclass(config)
-    first, _, rest = name.partition(".")
-    known = [field.name for field in fields(config)]
-    if first not in known:
+def _check_order(config: DefiConfig) -> None:
+    """Refuses what must be in an order, or there at all, and is not."""
+    gfdm, decoder, cameras = config.gfdm, config.decoder, config.cameras
+    if not cameras or "" in cameras or len(set(cameras)) < len(cameras):
+        raise ConfigError(f"model: got cameras {list(cameras)}, expected names, each once, at least one")
+    if isinstance(gfdm, GfdmConfig):
+        blocks = gfdm.feature_blocks
+        if not blocks or list(blocks) != sorted(set(blocks)) or blocks[-1] > gfdm.depth:
+            raise ConfigError(
+                f"model: got gfdm.feature_blocks {list(blocks)}, expected ascending numbers in 1..{gfdm.depth}, the depth"
+            )
+    if not config.autoencoder.channels:
+        raise ConfigError("model: got autoencoder.channels [], expected at least one number")
+    if decoder.sigma_min > decoder.sigma_max:
         raise ConfigError(
-            f"{type(config).__name__}: got no field {first!r}, expected one of {known}{did_you_mean(first, known)}"
+            f"model: got decoder.sigma_min {decoder.sigma_min:g}, expected at most sigma_max, {decoder.sigma_max:g}"
         )
-    before = getattr(config, first)
-    if rest and not is_dataclass(before):
-        raise ConfigError(
-            f"{type(config).__name__}.{first}: got {name!r}, expected no part of it: it is a single value"
-        )
-    if is_dataclass(before) and not rest:
-        parts = [field.name for field in fields(before)]
-        raise ConfigError(f"{type(config).__name__}.{first}: got a value for the whole, expected one of {parts} of it")
-    value = with_field(before, rest, text) if rest else _read_like(before, name, text)
-    return replace(config, **{first: value})  # type: ignore[type-var]  # a dataclass it is
-
-
-def _read_like(before: Any, name: str, text: str) -> Any:
-    """A value of the kind that a field has; one that may be absent is a whole number."""
-    if isinstance(before, bool):
-        if text.lower() not in {"true", "false"}:
-            raise ConfigError(f"{name}: got {text!r}, expected true or false")
-        return text.lower() == "true"
-    if isinstance(before, str):
-        return text
-    parts = text.split(",") if isinstance(before, tuple) else [text]
-    kind = int if before is None else type(before[0]) if isinstance(before, tuple) else type(before)
-    try:
-        values = [kind(part) for part in parts]
-    except ValueError as error:
-        raise ConfigError(f"{name}: got {text!r}, expected {kind.__name__}, as in {before}") from error
-    return tuple(values) if isinstance(before, tuple) else values[0]

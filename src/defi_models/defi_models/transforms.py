@@ -5,7 +5,9 @@ The same code runs when a dataset is read and on the robot; `decode(encode(x))` 
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -75,21 +77,26 @@ class Statistics:
         )
 
     @classmethod
-    def from_dict(cls, values: dict, action_width: int, state_width: int = PROPRIOCEPTION_WIDTH) -> Self:
+    def from_dict(cls, values: Any, action_width: int, state_width: int = PROPRIOCEPTION_WIDTH) -> Self:
         """Reads back `to_dict` of a model whose actions and states have so many numbers.
 
         Raises:
-            CheckpointError: a field is missing or has the wrong length.
+            CheckpointError: a field is missing, has the wrong length, or is no list of numbers one can divide by.
         """
         wanted = {
             "action_scale": action_width,
             "proprioception_mean": state_width,
             "proprioception_std": state_width,
         }
+        if not isinstance(values, dict):
+            raise CheckpointError(f"statistics: got {reprlib.repr(values)}, expected an object with {list(wanted)}")
         for name, width in wanted.items():
-            got = values.get(name)
-            if not isinstance(got, list) or len(got) != width or not np.isfinite(got).all():
-                raise CheckpointError(f"statistics: got {name} = {got}, expected {width} finite numbers")
+            got, divides = values.get(name), name != "proprioception_mean"
+            numbers = [one for one in got if type(one) in {int, float}] if isinstance(got, list) else []
+            fits = isinstance(got, list) and len(got) == len(numbers) == width
+            if not fits or not np.isfinite(numbers).all() or (divides and min(numbers) <= 0):
+                what = "numbers above 0" if divides else "finite numbers"
+                raise CheckpointError(f"statistics: got {name} = {got}, expected {width} {what}")
         return cls(**{name: tuple(values[name]) for name in wanted})
 
     def to_dict(self) -> dict:

@@ -17,9 +17,9 @@ from defi_models.config import (
     SvdAutoencoderConfig,
     SvdConfig,
     TextConfig,
-    with_field,
 )
 from defi_models.contract import ConfigError
+from defi_models.kinds import with_fields
 
 STAGES = ("autoencoder", "gfdm", "gidm", "policy")
 # As in the paper (defi-model 0): the autoencoder once it is made, and the whole GFDM while the policy is trained.
@@ -201,7 +201,7 @@ def with_changes(chosen: Preset, changes: Sequence[str]) -> Preset:
 
     Args:
         chosen: The preset.
-        changes: `NAME=VALUE`, as in `chunk_steps=12` or `gfdm.image_size=128`; see `config.with_field`.
+        changes: `NAME=VALUE`, as in `chunk_steps=12` or `gfdm.image_size=128`; `none` for what may be absent.
 
     Raises:
         ConfigError: there is no such field, or no such value of it.
@@ -212,10 +212,7 @@ def with_changes(chosen: Preset, changes: Sequence[str]) -> Preset:
             raise ConfigError(f"--set: got {name!r}, expected NAME=VALUE, as in chunk_steps=12")
 
     def model(words: tuple[str, ...]) -> DefiConfig:
-        config = chosen.model(words)
-        for name, _, value in pairs:
-            config = with_field(config, name, value)
-        return config
+        return with_fields(chosen.model(words), [(name, value) for name, _, value in pairs])
 
     model(())
     return replace(chosen, model=model) if pairs else chosen
