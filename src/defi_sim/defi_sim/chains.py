@@ -32,7 +32,8 @@ _PREPARED = tuple(
     for _ in range(4 if task.group == "push" else 1)
     if task.name not in ("place_in_drawer", "place_on_table", "unstack_blocks")
 )
-# Possible tasks are drawn by these, so that each task is asked about equally often.
+# Possible tasks are drawn by these, so that none is rare: a push can only come first, a block in the gripper only after a
+# lift. Of the 1000 tasks of 200 chains each is asked 10 to 97 times; seven chains in ten begin with a push or a rotation.
 _WEIGHTS: Mapping[str, float] = MappingProxyType(
     {"lift": 1.2, "push": 16.0, "rotate": 1.0, "stack_blocks": 0.6, "unstack_blocks": 2.0, "place_in_drawer": 6.0}
     | {"drawer": 1.0, "door": 1.0, "lamp": 1.0, "led": 1.0, "place_on_table": 0.5}
