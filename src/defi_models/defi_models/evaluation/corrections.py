@@ -21,6 +21,7 @@ from defi_models.contract import NS_PER_S, ConfigError, Policy
 from defi_models.datasets.episodes import save_episode
 from defi_models.datasets.simulated import episode_of
 from defi_models.evaluation.rollout import Rollout, Timing, add_timing_arguments, timing_of
+from defi_models.files import check_folder
 from defi_models.inference.load import BACKENDS, load_policy, read_spec
 from defi_models.options import check_at_least
 from defi_sim.play import FIRST_TASKS, play
@@ -128,6 +129,7 @@ class Correct:
         check_at_least(0, args, "seed")
         if read_spec(args.policy).needs_scene:
             raise ConfigError(f"--policy: got {args.policy!r}, which is the expert itself, expected one that learns")
+        check_folder("--out", args.out)
         args.out.mkdir(parents=True, exist_ok=True)
         wanted = Wanted(args.policy, args.backend, args.out, args.in_a_row, args.rate_hz, args.noise_m, timing_of(args))
         rows = -(-args.tries // args.in_a_row)
