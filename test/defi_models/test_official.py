@@ -149,6 +149,59 @@ def test_a_frozen_copy_that_is_none_is_refused(inverse: InverseHalf, state: dict
         from_official(state, shapes(inverse))
 
 
+def test_what_is_no_weight_is_listed_with_the_other_differences(inverse: InverseHalf, state: dict[str, Tensor]) -> None:
+    """Each was a traceback, or went into the checkpoint as it was."""
+    given: dict[object, object] = {**state, 5: torch.zeros(1), "lam.to_codebook.bias": 3, "more": torch.zeros(1)}
+    given["time_pos_emb"] = state["time_pos_emb"].to(torch.int64)
+    given["goal_emb.0.bias"] = torch.full_like(state["goal_emb.0.bias"], float("nan"))
+    with pytest.raises(CheckpointError) as error:
+        from_official(given, shapes(inverse))
+    for part in (
+        "got 5 differences",
+        "no tensor: 5 is Tensor",
+        "no tensor: 'lam.to_codebook.bias' is int",
+        "unexpected: more",
+        "kind: time_pos_emb is torch.int64 instead of a float",
+        "not finite: goal_emb.0.bias",
+    ):
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e6])
+def test_a_gfdm_that_float16_cannot_hold_is_refused(
+    policy_file: Path, gfdm_folder: Path, tmp_path: Path, value: float
+) -> None:
+    path = gfdm_folder / "vae" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(str(path))
+    weights["quant_conv.bias"][0] = value
+    save_file(weights, str(path))
+    with pytest.raises(CheckpointError, match=r"not finite: gfdm\.autoencoder\..*quant_conv\.bias"):
+        import_official(Sources(policy_file, gfdm_folder), tmp_path / "out", CONFIG, arm="any")
+
+
+@pytest.mark.parametrize(("clip", "t5"), [(T5_TOKENIZER, T5_TOKENIZER), (CLIP_TOKENIZER, CLIP_TOKENIZER)])
+def test_another_models_tokenizer_is_refused_by_its_marks(tmp_path: Path, clip: str, t5: str) -> None:
+    """T5's tokens are few enough for CLIP's table, so that CLIP read words that mean something else to it."""
+    names = tiny_tokenizers(tmp_path / "tokenizers", BASE_TEXT)
+    (tmp_path / "policy.pt").write_text("not read before")
+    sources = Sources(tmp_path / "policy.pt", None, names / clip, names / t5)
+    wrong = CLIP_TOKENIZER if clip == T5_TOKENIZER else T5_TOKENIZER
+    with pytest.raises(
+        CheckpointError, match=f"{wrong}: got the tokens .*expected them to .*another model's tokenizer"
+    ):
+        import_official(sources, tmp_path / "out", CONFIG, arm="any")
+
+
+def test_a_folder_in_place_of_a_file_and_the_other_way_is_refused(policy_file: Path, tmp_path: Path) -> None:
+    for sources in (
+        Sources(tmp_path),
+        Sources(policy_file, None, tmp_path, tmp_path),
+        Sources(policy_file, policy_file),
+    ):
+        with pytest.raises(ConfigError, match=r"expected a f(ile|older) that exists"):
+            import_official(sources, tmp_path / "out", CONFIG, arm="any")
+
+
 def test_import_writes_one_checkpoint_that_holds_both_halves(
     policy_file: Path, gfdm_folder: Path, gfdm: dict[str, Tensor], inverse: InverseHalf, tmp_path: Path
 ) -> None:
@@ -256,4 +309,4 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_the_command_refuses_a_missing_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["import-official", str(tmp_path / "none.pt"), "--out", str(tmp_path / "out")]) == 2
-    assert "expected a file or folder that exists" in capsys.readouterr().err
+    assert "expected a file that exists" in capsys.readouterr().err

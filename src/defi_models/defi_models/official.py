@@ -27,7 +27,7 @@ from defi_models.contract import CheckpointError, ConfigError
 from defi_models.files import interrupted_by_sigterm
 from defi_models.inventory import on_meta
 from defi_models.models.defi import ForwardHalf, InverseHalf
-from defi_models.official_keys import from_official
+from defi_models.official_keys import from_official, no_weights
 from defi_models.training.presets import preset
 from defi_models.transforms import Statistics
 from defi_models.words import CLIP_TOKENIZER, T5_TOKENIZER, PretrainedTokenizer
@@ -97,28 +97,30 @@ def import_official(sources: Sources, out: Path, config: DefiConfig, *, arm: str
         CheckpointError: a file is not what it should be; every difference is listed.
         ConfigError: a file does not exist, one of the two tokenizers is missing, or `out` is something else's.
     """
-    given = [path for path in (sources.policy, sources.gfdm, sources.clip_tokenizer, sources.t5_tokenizer) if path]
-    for path in given:
-        if not path.exists():
-            raise ConfigError(f"import-official: got {path}, expected a file or folder that exists")
+    files = [path for path in (sources.policy, sources.clip_tokenizer, sources.t5_tokenizer) if path]
+    for path in files:
+        if not path.is_file():
+            raise ConfigError(f"import-official: got {path}, expected a file that exists")
+    if sources.gfdm is not None and not sources.gfdm.is_dir():
+        raise ConfigError(f"import-official: got {sources.gfdm}, expected a folder that exists, with unet/ and vae/")
     out = check_replaceable(out)  # gigabytes are read below
     above = next(folder for folder in out.parents if folder.exists())  # what is refused leaves no new folders
     with interrupted_by_sigterm(), tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=above) as folder:
         made = Path(folder)
+        weights = _tokenizers(sources, config, made)  # small, so first
         inverse = read_inverse(sources.policy, config)
-        files = {INVERSE: _write(made / INVERSE, inverse)}
+        weights[INVERSE] = _write(made / INVERSE, inverse)
         if sources.gfdm is not None:
-            for name, weights in read_forward(sources.gfdm, config, inverse).items():
-                files[name] = _write(made / name, weights)
-        files |= _tokenizers(sources, config, made)
+            for name, tensors in read_forward(sources.gfdm, config, inverse).items():
+                weights[name] = _write(made / name, tensors)
         return write_checkpoint(
             out,
             name="base",
             arm=arm,
             config=config,
-            weights=files,
+            weights=weights,
             statistics=Statistics(ACTION_SCALE, (0.0,) * PROPRIOCEPTION_WIDTH, (1.0,) * PROPRIOCEPTION_WIDTH),
-            provenance={"official": {str(path): sha256(path) for path in given if path.is_file()}},
+            provenance={"official": {str(path): sha256(path) for path in files}},
         )
 
 
@@ -147,7 +149,7 @@ def read_forward(folder: Path, config: DefiConfig, inverse: Mapping[str, Tensor]
         inverse: Weights of the inverse half, whose CLIP reads for both.
 
     Raises:
-        CheckpointError: names are missing or unexpected, or shapes differ.
+        CheckpointError: names are missing or unexpected, shapes differ, or weights are none.
     """
     with on_meta():
         lean, full = ForwardHalf(config).state_dict(), ForwardHalf(config, video=True).state_dict()
@@ -164,12 +166,13 @@ def read_forward(folder: Path, config: DefiConfig, inverse: Mapping[str, Tensor]
         for name in sorted(set(found) & set(expected))
         if found[name].shape != expected[name]
     ]
+    halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in found.items()}
+    faults += no_weights(halved)  # what float16 cannot hold is infinite in it
     if faults:
         raise CheckpointError(
             f"{folder}: got {len(faults)} differences from the GFDM of the paper, expected none:\n  - "
             + "\n  - ".join(faults)
         )
-    halved = {name: tensor.half() for name, tensor in found.items()}
     clip = {
         name.replace("text.clip_text.clip.", "gfdm.text.clip."): tensor
         for name, tensor in inverse.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -105,22 +106,27 @@ def third(pattern: str, name: str, tensor: Tensor) -> Tensor:
     return tensor if letter is None else tensor.chunk(3)[PARTS_OF_THREE.index(letter[1])]
 
 
-def from_official(state: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+def from_official(given: Mapping[Any, Any], shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
     """The weights of an `InverseHalf` out of the "model" of an official policy checkpoint.
 
     Frozen copies of the same public weights are compared and dropped, as is what the official code never uses.
 
     Args:
-        state: Official name -> tensor.
+        given: Official name -> tensor, as the file holds them.
         shapes: Shape of each weight of the `InverseHalf`.
 
     Raises:
-        CheckpointError: names are missing or unexpected, shapes differ, or copies do; all of them are listed.
+        CheckpointError: names are missing or unexpected, shapes differ, weights are none, or copies differ; all of them
+            are listed.
     """
+    state = {name: tensor for name, tensor in given.items() if isinstance(name, str) and isinstance(tensor, Tensor)}
     wanted = {name: official_name(name) for name in shapes}
     copies = _copies(state, shapes)
     known = {*wanted.values(), *copies}
-    faults = [f"missing: {name}" for name in sorted(set(wanted.values()) - set(state))]
+    faults = [f"missing: {name}" for name in sorted(set(wanted.values()) - set(given))]
+    faults += [
+        f"no tensor: {name!r} is {type(given[name]).__name__}" for name in sorted(set(given) - set(state), key=str)
+    ]
     faults += [
         f"unexpected: {name}"
         for name in sorted(set(state) - known)
@@ -132,6 +138,7 @@ def from_official(state: Mapping[str, Tensor], shapes: Mapping[str, torch.Size])
         for name, tensor in sorted(found.items())
         if tensor.shape != shapes[name]
     ]
+    faults += no_weights({name: state[name] for name in sorted(set(wanted.values()) & set(state))})
     faults += [f"copies differ: {copy} and {original}" for copy, (original, same) in sorted(copies.items()) if not same]
     if faults:
         raise CheckpointError(
@@ -140,6 +147,15 @@ def from_official(state: Mapping[str, Tensor], shapes: Mapping[str, torch.Size])
         )
     # Own memory: what is split from a fused tensor would else keep all of it.
     return {name: tensor.detach().clone().contiguous() for name, tensor in found.items()}
+
+
+def no_weights(found: Mapping[str, Tensor]) -> list[str]:
+    """The tensors that are no weights, with the reason: whole numbers, or numbers that are not finite."""
+    return [
+        f"not finite: {name}" if tensor.is_floating_point() else f"kind: {name} is {tensor.dtype} instead of a float"
+        for name, tensor in found.items()
+        if not tensor.is_floating_point() or not torch.isfinite(tensor).all()
+    ]
 
 
 def _copies(state: Mapping[str, Tensor], shapes: Iterable[str]) -> dict[str, tuple[str, bool]]:

@@ -16,6 +16,7 @@ from defi_models.contract import CheckpointError, ConfigError, ContractError
 PADDING, UNKNOWN = 0, 1
 CLIP_TOKENIZER, T5_TOKENIZER = "clip.tokenizer.json", "t5.tokenizer.json"
 CLIP_MARKS = 2  # begin and end
+T5_END = 1
 
 
 class Tokenizer(Protocol):
@@ -72,7 +73,7 @@ class PretrainedTokenizer:
         folder: Where `clip.tokenizer.json` and `t5.tokenizer.json` lie.
 
     Raises:
-        CheckpointError: a file is missing, cannot be read, or has another vocabulary.
+        CheckpointError: a file is missing, cannot be read, has another vocabulary, or is another model's.
         ConfigError: the package `tokenizers` is not installed.
     """
 
@@ -80,6 +81,17 @@ class PretrainedTokenizer:
         self._config = config
         self._clip = _read(folder / CLIP_TOKENIZER, config.clip_vocabulary)
         self._t5 = _read(folder / T5_TOKENIZER, config.t5_vocabulary)
+        end = config.clip_vocabulary - 1
+        for path, found, marks in (
+            (folder / CLIP_TOKENIZER, self._clip, (end - 1, end)),
+            (folder / T5_TOKENIZER, self._t5, (T5_END,)),
+        ):
+            ids = found.encode("open").ids
+            if tuple(ids[:1] + ids[-1:])[-len(marks) :] != marks:
+                raise CheckpointError(
+                    f"{path}: got the tokens {ids} for 'open', expected them to {'begin and ' * (len(marks) > 1)}end with "
+                    f"{' and '.join(map(str, marks))}; it is another model's tokenizer"
+                )
 
     def __call__(self, instructions: Sequence[str]) -> npt.NDArray[np.int64]:
         """See `Tokenizer`; the text goes in as it is, case and all (defi-model 6.3, 16)."""
