@@ -131,6 +131,51 @@ def test_shard_cut_short_is_named_with_both_sizes(tmp_path: Path, run: Path) -> 
 
 
 @pytest.mark.usefixtures("here")
+def test_latents_of_other_cameras_or_another_rate_than_the_models_are_refused(
+    tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tiny_episodes(tmp_path / "data", count=1, samples=5)
+    made(plan_of(data, run, tmp_path / "latents", 2, {}))
+    command = [
+        "train",
+        "gfdm",
+        "--preset",
+        "test",
+        "--latents",
+        str(tmp_path / "latents"),
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    for change in ("step_ns=200000000", "cameras=wrist,static"):
+        assert main([*command, "--set", change]) == 2
+        assert "got latents of ['static', 'wrist'] every 100000000 ns, expected [" in capsys.readouterr().err
+    assert main(command) == 2
+    assert "autoencoder.safetensors is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["info", "d", "--clips", "-3"], "--clips: got -3, expected at least 0"),
+        (
+            ["encode", "--data", "d", "--model", "m", "--out", "o", "--max-damaged", "2"],
+            "--max-damaged: got 2.0, expected",
+        ),
+        (["encode", "--data", "d", "--model", "m", "--out", f"{__file__}/x"], "--out: got"),
+        (["sim", "--out", f"{__file__}/x"], "--out: got"),
+        (["metaworld", "--out", __file__], "--out: got"),
+    ],
+)
+def test_bad_arguments_are_refused_in_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert main(["data", *arguments]) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert len(told.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("here")
 def test_damaged_latents_and_a_damaged_run_are_named(tmp_path: Path, run: Path) -> None:
     plan = plan_of(tiny_episodes(tmp_path / "data", count=1, samples=5), run, tmp_path / "latents", 2, {})
     manifest = made(plan)
@@ -197,6 +242,11 @@ def test_shards_made_by_two_workers_are_the_same(tmp_path: Path, run: Path, wher
         here, there = plan.shard(number), tmp_path / "a" / plan.shard(number).name
         assert json.loads(here.with_suffix(".json").read_text()) == json.loads(there.with_suffix(".json").read_text())
         assert here.stat().st_size == there.stat().st_size
+    again = encode(plan, jobs=1, ray_address=None, tolerated=0.0, progress=lambda *_: None)  # all shards are there
+    expected = open_latents(again.parent).encoded
+    assert expected is not None
+    rows, cameras = np.arange(12)[:, None], np.arange(2)
+    np.testing.assert_allclose(frames.encoded.latents[rows, cameras], expected.latents[rows, cameras], atol=2e-3)
 
 
 def test_info_says_what_a_folder_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -411,11 +411,11 @@ def test_what_a_kill_left_of_packing_is_swept_and_what_another_process_writes_is
     assert [path.name for path in data.glob(".packed*")] == [".packed_32-written"]
 
 
-@pytest.mark.parametrize("weights", [(0.7, 0.7), (1.0, None), (-0.1, None)])
-def test_weights_that_cannot_be_are_refused(tmp_path: Path, weights: tuple[float, float | None]) -> None:
+@pytest.mark.parametrize("weights", [(0.7, 0.7), (1.0, None), (-0.1, None), (0.3, 0.3), (7.0,)])
+def test_weights_that_cannot_be_are_refused(tmp_path: Path, weights: tuple[float | None, ...]) -> None:
     frames = open_frames(tiny_episodes(tmp_path, count=1, samples=3), CAMERAS, 32)
     with pytest.raises(DatasetError, match=r"got weights .* expected each in 0\.\.1"):
-        mixed([(frames, weights[0]), (frames, weights[1])])
+        mixed([(frames, weight) for weight in weights])
 
 
 def test_only_video_has_no_demonstrations(tmp_path: Path) -> None:

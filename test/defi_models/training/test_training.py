@@ -299,6 +299,9 @@ def test_stage_of_another_preset_is_refused_by_the_next(tmp_path: Path) -> None:
         (["gfdm", "--data", "d", "--accumulate", "-1"], "--accumulate: got -1, expected at least 0"),
         (["gfdm", "--data", "d", "--seed", "-1"], "--seed: got -1, expected at least 0"),
         (["gfdm", "--data", "d", "--max-damaged", "5"], "--max-damaged: got 5.0, expected a share in 0..1"),
+        (["gfdm", "--data", "d", "--seed", str(2**63)], f"--seed: got {2**63}, expected at most {2**63 - 1}"),
+        (["gfdm", "--data", "d", "--arm", "my arm"], "--arm: got 'my arm', expected a name of letters, digits and _"),
+        (["gfdm", "--data", "d", "--out", f"{__file__}/x"], "expected a folder that can be written to"),
     ],
 )
 def test_bad_arguments_are_refused_in_one_line_and_leave_nothing(
@@ -309,7 +312,7 @@ def test_bad_arguments_are_refused_in_one_line_and_leave_nothing(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["train", *arguments, "--out", "run"]) == 2
+    assert main(["train", *([] if "--out" in arguments else ["--out", "run"]), *arguments]) == 2
     told = capsys.readouterr().err
     assert message in told
     assert len(told.strip().splitlines()) == 1
@@ -339,6 +342,56 @@ def test_all_stages_done_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (run / "checkpoint").mkdir()
     assert main(["train", "all", "--preset", "test", "--data", str(data), "--out", str(run)]) == 0
     assert "every stage is done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["action_encoding=joint_positions", "action_width=9"], "got action_width 9, expected 8 for joint_positions"),
+        (["text.max_words=2"], "got 3 words in 'open the drawer', expected at most 2"),
+    ],
+)
+def test_what_only_the_last_stage_would_find_is_found_before_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: list[str], message: str
+) -> None:
+    """Hours of training came before the error."""
+    data = tiny_episodes(tmp_path / "data")
+    where = ["--data", str(data), "--out", str(tmp_path / "run")]
+    assert main(["train", "all", "--preset", "test", "--set", *changes, *where]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_refused_command_leaves_a_runs_description_as_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was rewritten for the model that was refused; `defi data encode` and the next stage then read that."""
+    out = tmp_path / "run"
+    run = Run(preset("test"), open_frames(tiny_episodes(tmp_path / "data"), CAMERAS, 32), out, 0, "franka_panda", print)
+    run.describe("autoencoder")
+    before = (out / "run.json").read_text()
+    command = ["--data", str(tmp_path / "data"), "--out", str(out)]
+    for stage in ("autoencoder", "gfdm"):
+        assert main(["train", stage, "--preset", "test", "--set", "gfdm.width=64", "chunk_steps=7", *command]) == 2
+        assert (
+            "got preset 'test' with chunk_steps 7 instead of 10, gfdm.width 64 instead of 128"
+            in capsys.readouterr().err
+        )
+    assert main(["train", "gfdm", "--preset", "test", *command]) == 2
+    assert "autoencoder.safetensors is missing" in capsys.readouterr().err
+    assert main(["train", "autoencoder", "--preset", "test", "--start", str(tmp_path), *command]) == 2
+    assert (out / "run.json").read_text() == before
+    (out / "run.json").write_text(before[:40])
+    assert main(["train", "gfdm", "--preset", "test", *command]) == 2
+    assert "run.json: cannot be read as JSON" in capsys.readouterr().err
+
+
+def test_seeds_of_any_size_differ_by_step_and_sample() -> None:
+    """Seeds above some four thousand million overflowed."""
+    cpu = torch.device("cpu")
+    steps = [Step(seed, index, 2, slice(0, 2), cpu) for seed in (0, 4_000_000_000, 2**63 - 1) for index in (0, 1)]
+    found = [float(noise) for step in steps for noise in step.normal()]
+    assert len(set(found)) == len(found)
 
 
 @pytest.mark.parametrize("killed_in", ["held_out", "_assemble", "write_checkpoint"])

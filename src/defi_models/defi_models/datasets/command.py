@@ -11,6 +11,7 @@ from typing import Any
 from defi_models.bar import Bar, bar
 from defi_models.contract import NS_PER_S, ConfigError
 from defi_models.datasets.inspecting import INSPECTING, add_encode, add_info
+from defi_models.files import check_folder
 from defi_models.options import check_at_least
 
 PROGRESS_S = 10.0  # between lines of progress
@@ -66,6 +67,7 @@ class Data:
             return INSPECTING[args.kind](args)
         check_at_least(1, args, "episodes", "jobs", "rate_hz")
         check_at_least(0, args, "seed")
+        check_folder("--out", args.out)
         make = _simulated if args.kind == "sim" else _metaworld
         with bar("demonstrations") as shown:
             done, failed = make(args, Progress(shown))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from defi_models.bar import bar
 from defi_models.contract import ConfigError
+from defi_models.files import check_folder
 from defi_models.options import check_at_least
 
 
@@ -62,8 +63,23 @@ def cameras_of(texts: list[str]) -> dict[str, str]:
     return {its: wanted for wanted, _, its in pairs}
 
 
+def check_share(option: str, given: float) -> None:
+    """Refuses what is no share of a whole.
+
+    Raises:
+        ConfigError: so.
+    """
+    if not 0 <= given <= 1:
+        raise ConfigError(f"{option}: got {given}, expected a share in 0..1")
+
+
 def show_info(args: argparse.Namespace) -> int:
-    """Prints what was found."""
+    """Prints what was found.
+
+    Raises:
+        ConfigError: a number is out of range.
+    """
+    check_at_least(0, args, "clips")
     from defi_models.datasets.findings import findings
 
     for line in findings(args.folder, args.clips, cameras_of(args.camera)):
@@ -78,6 +94,8 @@ def run_encode(args: argparse.Namespace) -> int:
         ConfigError: a number is out of range.
     """
     check_at_least(1, args, "jobs", "clips_per_shard")
+    check_share("--max-damaged", args.max_damaged)
+    check_folder("--out", args.out)
     from defi_models.datasets.encode import encode, plan_of
 
     plan = plan_of(args.data, args.model, args.out, args.clips_per_shard, cameras_of(args.camera))

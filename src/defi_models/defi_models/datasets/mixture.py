@@ -13,6 +13,8 @@ from defi_models.datasets.blocks import Blocks
 from defi_models.datasets.frames import SERIES, Frames, Share
 from defi_models.datasets.reading import DatasetError
 
+ROUNDED = 0.01  # weights that are meant to have sum 1 may be rounded
+
 
 def mixed(parts: Sequence[tuple[Frames, float | None]]) -> Frames:
     """Several datasets as one, each chosen by its weight.
@@ -23,6 +25,7 @@ def mixed(parts: Sequence[tuple[Frames, float | None]]) -> Frames:
     Raises:
         DatasetError: weights are out of range, leave nothing for those without, or sampling times differ.
     """
+    weights = _weights(parts)
     if len(parts) == 1:
         return parts[0][0]
     frames = [one for one, _ in parts]
@@ -37,7 +40,7 @@ def mixed(parts: Sequence[tuple[Frames, float | None]]) -> Frames:
     episodes = np.cumsum([0, *(len(one.tasks) for one in frames)])
     shares = [
         Share(one.folder, int(start), int(stop), weight)
-        for one, start, stop, weight in zip(frames, starts[:-1], starts[1:], _weights(parts), strict=True)
+        for one, start, stop, weight in zip(frames, starts[:-1], starts[1:], weights, strict=True)
     ]
     views = [one.views_of(np.arange(len(one))) for one in frames]
     for name in ("joint_positions", "target_joints"):
@@ -68,7 +71,8 @@ def _weights(parts: Sequence[tuple[Frames, float | None]]) -> list[float]:
     given = [weight for _, weight in parts if weight is not None]
     rest = 1.0 - sum(given)
     open_samples = sum(len(one) for one, weight in parts if weight is None)
-    if any(not 0 < weight <= 1 for weight in given) or rest < -1e-9 or (open_samples and rest < 1e-9):
+    in_range = all(0 < weight <= 1 for weight in given)
+    if not in_range or (rest < 1e-9 if open_samples else abs(rest) > ROUNDED):
         raise DatasetError(
             f"mixed data: got weights {given} for {len(given)} of {len(parts)} datasets, expected each in 0..1, with "
             "sum 1 if all have one and below 1 if not"

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from defi_models.bar import bar
 from defi_models.checkpoint import check_replaceable
+from defi_models.config import DefiConfig
 from defi_models.contract import ConfigError
 from defi_models.datasets.frames import Frames
-from defi_models.datasets.inspecting import add_camera, cameras_of
+from defi_models.datasets.inspecting import add_camera, cameras_of, check_share
 from defi_models.datasets.mixture import mixed
 from defi_models.datasets.packing import open_frames
+from defi_models.datasets.reading import DatasetError
+from defi_models.files import check_folder
 from defi_models.options import check_at_least
 from defi_models.training.presets import PRESETS, STAGES, Preset, preset, with_changes
+
+if TYPE_CHECKING:
+    from defi_models.training.run import Run
+
+MOST_SEED = 2**63 - 1
 
 
 class Train:
@@ -131,14 +141,16 @@ def check_arguments(args: argparse.Namespace, chosen: Preset) -> None:
         raise ConfigError(f"defi train {args.stage}: got only --video, expected demonstrations with --data FOLDER")
     check_at_least(1, args, "processes")
     check_at_least(0, args, "accumulate", "threads", "seed")
-    if not 0 <= args.max_damaged <= 1:
-        raise ConfigError(f"--max-damaged: got {args.max_damaged}, expected a share in 0..1")
+    check_share("--max-damaged", args.max_damaged)
     if args.steps < 0 or (args.steps and args.stage == "all"):
         raise ConfigError(
             f"--steps: got {args.steps} for {args.stage!r}, expected a number of steps for one stage, or 0 for the preset's"
         )
-    if args.out.is_file():
-        raise ConfigError(f"--out {args.out}: got a file, expected a folder")
+    if args.seed > MOST_SEED:
+        raise ConfigError(f"--seed: got {args.seed}, expected at most {MOST_SEED}")
+    if not re.fullmatch(r"[\w.-]+", args.arm):
+        raise ConfigError(f"--arm: got {args.arm!r}, expected a name of letters, digits and _, such as franka_panda")
+    check_folder("--out", args.out)
     check_replaceable(args.out / "checkpoint")
 
 
@@ -150,9 +162,7 @@ def open_data(args: argparse.Namespace, chosen: Preset) -> Frames:
     """
     model = chosen.model(())
     if args.latents:
-        from defi_models.datasets.latents import open_latents
-
-        return mixed([(open_latents(folder), weight) for folder, weight in map(weighted, args.latents)])
+        return mixed([(_latents(folder, model), weight) for folder, weight in map(weighted, args.latents)])
     renamed = cameras_of(args.camera)
     parts = []
     for texts, video in ((args.data, False), (args.video, True)):
@@ -171,6 +181,18 @@ def open_data(args: argparse.Namespace, chosen: Preset) -> Frames:
     return mixed(parts)
 
 
+def _latents(folder: Path, model: DefiConfig) -> Frames:
+    from defi_models.datasets.latents import open_latents
+
+    frames = open_latents(folder)
+    if frames.step_ns != model.step_ns or frames.cameras != model.cameras[: len(frames.cameras)]:
+        raise DatasetError(
+            f"{folder}: got latents of {list(frames.cameras)} every {frames.step_ns} ns, expected {list(model.cameras)} every "
+            f"{model.step_ns} ns; give the --preset and --set of the run that made them, or encode again"
+        )
+    return frames
+
+
 def weighted(text: str) -> tuple[Path, float | None]:
     """A folder and its weight, if it has one.
 
@@ -184,6 +206,20 @@ def weighted(text: str) -> tuple[Path, float | None]:
         return Path(folder), float(weight)
     except ValueError as error:
         raise ConfigError(f"data: got {text!r}, expected FOLDER or FOLDER=WEIGHT with a weight in 0..1") from error
+
+
+def check_run(run: Run, stages: Sequence[str]) -> None:
+    """Finds before the first stage what else a later one would, hours after.
+
+    Raises:
+        DefiError: the data do not fit the model or the run's folder, or the demonstrations their actions.
+    """
+    from defi_models.training.policy_stage import windows_of
+
+    for stage in stages:
+        run.check(stage)
+    if "policy" in stages[1:]:
+        windows_of(run)
 
 
 def _train(args: argparse.Namespace, stages: Sequence[str]) -> None:
@@ -202,6 +238,7 @@ def _train(args: argparse.Namespace, stages: Sequence[str]) -> None:
     chosen = replace(chosen, schedules=schedules)
     with parallel.first_alone():
         frames = open_data(args, chosen)
+    check_run(Run(chosen, frames, args.out, args.seed, args.arm, print, start=args.start and Start(args.start)), stages)
     for stage in stages:
         start = time.monotonic()
 
@@ -222,7 +259,6 @@ def _train(args: argparse.Namespace, stages: Sequence[str]) -> None:
                 args.precision,
                 args.start and Start(args.start),
             )
-            run.describe(stage)
             STAGE_FUNCTIONS[stage](run)
         parallel.barrier()
         progress(f"done in {(time.monotonic() - start) / 60:.1f} min")

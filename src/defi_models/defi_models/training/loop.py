@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from defi_models.training import parallel
 from defi_models.training.presets import Schedule
 from defi_models.training.state import State, TrainingError
-from defi_models.training.step import Step, share
+from defi_models.training.step import Step, seed_of, share
 from defi_models.training.watch import Watch, mean_figures
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _gradients(
     for part in range(schedule.accumulate):
         own = share(schedule.batch, parallel.rank() * schedule.accumulate + part, passes)
         step = Step(seed, index, schedule.batch, own, engine.device)
-        torch.manual_seed((seed * 1_000_003 + index) * passes + parallel.rank() * schedule.accumulate + part)  # dropout
+        torch.manual_seed(seed_of([seed, index, parallel.rank() * schedule.accumulate + part, passes]))  # dropout
         last = part + 1 == schedule.accumulate
         with contextlib.nullcontext() if last else engine.no_sync(objective):
             value, figures = objective(step)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,8 @@ from defi_models.bar import Bar
 from defi_models.config import DefiConfig, PretrainedTextConfig, TextConfig
 from defi_models.contract import ConfigError
 from defi_models.datasets.frames import UNSAID, Frames
+from defi_models.datasets.latents import RUN_FILE, read_config
+from defi_models.datasets.reading import read_json
 from defi_models.files import write_text
 from defi_models.training import parallel
 from defi_models.training.loop import fit
@@ -37,7 +39,7 @@ from defi_models.training.step import Step
 from defi_models.training.watch import Picture, Watch
 from defi_models.words import Tokenizer, tokenizer_of, vocabulary
 
-RUN_FILE = "run.json"
+NAMED = 3  # differing numbers of two models, in a message
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,8 @@ class Run:
         if self.start is not None:
             return self.preset.model(self.start.words() or ())
         path = self.out / RUN_FILE
-        if not path.is_file():
-            return self.preset.model(self.words)
-        words = json.loads(path.read_text())["config"]["text"].get("words")
-        return self.preset.model(self.words if words is None else tuple(words))
+        text = read_config(path).text if path.is_file() else None
+        return self.preset.model(text.words if isinstance(text, TextConfig) else self.words)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -93,22 +93,39 @@ class Run:
             self.start.bring_tokenizers(self.out)
         return tokenizer_of(self.config.text, self.out)
 
-    def describe(self, stage: str) -> None:
-        """Writes down what is trained, for people, for later stages and for `defi data encode`.
-
-        Every process calls this. The vocabulary is that of the first stage; words that later data bring are told.
+    def check(self, stage: str) -> None:
+        """Refuses what does not fit the run's folder or the stage, before anything is written.
 
         Raises:
             ContractError: a sentence of the data is longer than the text encoder takes; else it would be met at some step.
+            TrainingError: the folder is that of another model.
+            CheckpointError: it does not say of which.
         """
         if stage != "autoencoder":  # which reads no words
             self.tokenizer(sorted({text for texts in self.frames.instructions for text in texts}) or [UNSAID])
         path = self.out / RUN_FILE
+        if not path.is_file():
+            return
+        there, here = (dict(_numbers(asdict(config))) for config in (read_config(path), self.config))
+        differing = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
+        if differing:
+            named = ", ".join(f"{name} {here.get(name)} instead of {there.get(name)}" for name in differing[:NAMED])
+            more = f" and {len(differing) - NAMED} more" if len(differing) > NAMED else ""
+            raise TrainingError(
+                f"{path}: got preset {self.preset.name!r} with {named}{more}, expected the model of the run in that folder "
+                f"(preset {read_json(path).get('preset')!r}); give its --preset and --set, or another --out"
+            )
+
+    def describe(self, stage: str) -> None:
+        """Writes down what is trained, for people, for later stages and for `defi data encode`.
+
+        Every process calls this, once the stage has what it begins with. The vocabulary is that of the first stage; words
+        that later data bring are told.
+        """
+        path = self.out / RUN_FILE
         if parallel.rank() == 0:
-            self.out.mkdir(parents=True, exist_ok=True)
-            if stage == "autoencoder":
-                path.unlink(missing_ok=True)
-            config = self.config
+            anew = stage == "autoencoder" and self.start is None
+            config = self.preset.model(self.words) if anew else self.config
             about = {"preset": self.preset.name, "seed": self.seed, "arm": self.arm, "config": asdict(config)}
             write_text(path, json.dumps(about, indent=1) + "\n")
             unknown = sorted(set(self.words) - set(config.text.words)) if isinstance(config.text, TextConfig) else []
@@ -186,7 +203,8 @@ class Run:
         *,
         unused: bool = False,
     ) -> dict[str, Any]:
-        """Runs the loop for one stage and returns its figures; see `fit`."""
+        """Writes down what is trained, runs the loop for one stage and returns its figures; see `fit`."""
+        self.describe(stage)
         torch.manual_seed(self.seed)
         start = time.monotonic()
         schedule = self.preset.schedules[stage]
@@ -261,3 +279,12 @@ class Run:
                 "delete it, or give another --out"
             )
         return found
+
+
+def _numbers(config: Mapping[str, Any], under: str = "") -> Iterator[tuple[str, Any]]:
+    """The numbers of a model by their names; its vocabulary comes from the data and is none of them."""
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, f"{under}{name}.")
+        elif f"{under}{name}" != "text.words":
+            yield f"{under}{name}", value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -38,8 +39,8 @@ class Step:
 
     @cached_property
     def _generators(self) -> list[torch.Generator]:
-        first = (self.seed * 7919 + self.index) * 1_000_003
-        return [torch.Generator().manual_seed(first + n) for n in range(self.own.start, self.own.stop)]
+        seeds = (seed_of([self.seed, self.index, n]) for n in range(self.own.start, self.own.stop))
+        return [torch.Generator().manual_seed(seed) for seed in seeds]
 
     @property
     def count(self) -> int:
@@ -57,6 +58,11 @@ class Step:
     def uniform(self, *shape: int) -> Tensor:
         """Numbers in 0..1 for each sample of this pass, (count, *shape)."""
         return torch.stack([torch.rand(shape, generator=g) for g in self._generators]).to(self.device)
+
+
+def seed_of(numbers: Sequence[int]) -> int:
+    """A seed for torch that differs wherever one of `numbers` does; those may be of any size."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 def share(batch: int, part: int, parts: int) -> slice:
