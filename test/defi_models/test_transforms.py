@@ -123,3 +123,19 @@ def test_an_action_that_never_moves_is_not_blown_up() -> None:
 def test_proprioception_is_clipped() -> None:
     far = ProprioceptionTransform(STATISTICS).encode(np.array([1e3, 0, 0, 1, 0, 0, 0]), np.zeros(7), 0.0)
     assert np.abs(far).max() == 5.0
+
+
+@pytest.mark.parametrize("shape", [(256, 16), (16, 256)])
+def test_an_edge_that_shrinks_is_averaged_also_where_the_other_one_grows(shape: tuple[int, int]) -> None:
+    """The height alone decided; a fine pattern along the other edge became stripes that the scene does not have."""
+    stripes = (np.arange(256) % 2 * 255).astype(np.uint8)
+    image = np.broadcast_to(stripes.reshape([-1 if n == 256 else 1 for n in shape])[..., None], (*shape, 3)).copy()
+    seen = ImageTransform(32).encode(image)
+    assert seen.shape == (3, 32, 32)
+    assert np.abs(seen).max() < 0.02
+
+
+def test_a_state_of_other_joints_than_those_of_training_is_refused() -> None:
+    transform = ProprioceptionTransform(STATISTICS, in_joints=True)
+    with pytest.raises(ContractError, match="proprioception: got 8 numbers, 7 joints, expected 10 numbers"):
+        transform.encode(np.array([0, 0, 0, 1.0, 0, 0, 0]), np.zeros(7), 0.5)

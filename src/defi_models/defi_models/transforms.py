@@ -35,14 +35,18 @@ class ImageTransform:
     size: int
 
     def encode(self, image: npt.NDArray[np.uint8]) -> FloatImage:
-        """A uint8 RGB image (H, W, 3) as float32 (3, size, size) in -1..1; area averaging when it shrinks."""
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ContractError(f"image: got {image.dtype} of shape {image.shape}, expected uint8 (height, width, 3)")
-        if image.shape[:2] != (self.size, self.size):
-            shrinks = image.shape[0] >= self.size
-            image = cv2.resize(  # type: ignore[assignment]
-                image, (self.size, self.size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        """A uint8 RGB image (H, W, 3) as float32 (3, size, size) in -1..1; area averaging along edges that shrink."""
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise ContractError(
+                f"image: got {image.dtype} of shape {image.shape}, expected uint8 (height, width, 3), not empty"
             )
+        height, width = image.shape[:2]
+        whole = (self.size, self.size)
+        smaller = (min(width, self.size), min(height, self.size))
+        if smaller != (width, height):  # OpenCV averages areas only where nothing grows at the same time
+            image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+        if smaller != whole:
+            image = cv2.resize(image, whole, interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
         return np.ascontiguousarray(image.transpose(2, 0, 1)).astype(np.float32) / 127.5 - 1.0
 
     @staticmethod
@@ -195,4 +199,8 @@ class ProprioceptionTransform:
         """Normalised numbers, clipped to 5 standard deviations."""
         mean, std = np.array(self.statistics.proprioception_mean), np.array(self.statistics.proprioception_std)
         raw = self.raw(self.in_joints, ee_pose, joints, gripper)
+        if raw.shape != mean.shape:
+            raise ContractError(
+                f"proprioception: got {len(raw)} numbers, {len(joints)} joints, expected {len(mean)} numbers as in training"
+            )
         return ((raw - mean) / std).clip(-5.0, 5.0).astype(np.float32)

@@ -117,6 +117,26 @@ class DefiPolicyContract(PolicyContract):
         with pytest.raises(ContractError, match=r"no image of \['wrist'\]; got \['static'\]"):
             policy.imagine(Observation(0, images, "open the drawer"))
 
+    def test_features_of_another_shape_or_kind_are_refused_with_both(self, policy: Policy) -> None:
+        """Features of one camera in place of two ended the thread that infers, with an error of torch's."""
+        whole = policy.imagine(self.observation(policy))
+        for features in (whole.features[:1], whole.features.astype(np.float64)):
+            with pytest.raises(ContractError, match=r"imagination: got features of shape \(.*expected \(2, 3, "):
+                policy.act(replace(whole, features=features), self.state())
+
+    @pytest.mark.parametrize("number", [np.nan, np.inf])
+    def test_features_that_are_not_finite_are_told_as_the_cause(self, policy: Policy, number: float) -> None:
+        whole = policy.imagine(self.observation(policy))
+        spoiled = whole.features.copy()
+        spoiled[1, 2, -1, -1] = number
+        with pytest.raises(ContractError, match=r"actions: got numbers that are not finite .* because the features"):
+            policy.act(replace(whole, features=spoiled), self.state())
+
+    def test_an_empty_image_is_refused(self, policy: Policy) -> None:
+        images = dict.fromkeys(policy.spec.cameras, np.zeros((0, 0, 3), np.uint8))
+        with pytest.raises(ContractError, match=r"image: got uint8 of shape \(0, 0, 3\), expected .* not empty"):
+            policy.imagine(Observation(0, images, "open the drawer"))
+
     def test_long_instruction_is_refused_with_both_numbers(self, policy: Policy) -> None:
         observation = self.observation(policy)
         with pytest.raises(ContractError, match=r"got 9 words in .*, expected at most 6"):
@@ -334,6 +354,15 @@ def test_a_half_written_manifest_of_graphs_says_how_to_make_them(tmp_path: Path)
     (checkpoint.folder / "onnx" / "export.json").write_text('{"format": 1, "finger')
     with pytest.raises(CheckpointError, match=r"onnx/export\.json is damaged\. Run `defi export "):
         load_policy(str(checkpoint.folder), backend="onnx")
+
+
+def test_actions_that_are_not_finite_by_themselves_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = load_policy(str(tiny_checkpoint(tmp_path / "policy").folder))
+    imagination = policy.imagine(DefiPolicyContract().observation(policy))
+    made = np.full((policy.spec.chunk_steps, 7), np.nan, np.float32)
+    monkeypatch.setattr(policy._inverse, "actions", lambda *_: made)  # type: ignore[attr-defined]
+    with pytest.raises(ContractError, match=r"from the networks, expected finite ones$"):
+        policy.act(imagination, DefiPolicyContract().state())
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "tensorrt", "cdua"])

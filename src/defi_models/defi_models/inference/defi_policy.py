@@ -64,7 +64,7 @@ class DefiPolicy:
         """The GFDM's features for one observation.
 
         Raises:
-            ContractError: a camera is missing, or the instruction is too long.
+            ContractError: a camera is missing, its image is empty, or the instruction is too long.
         """
         forward = self._need(self._forward, "imagine")
         missing = [name for name in self._spec.cameras if name not in observation.images]
@@ -90,7 +90,8 @@ class DefiPolicy:
         """The chunk that would make the imagination come true, continuing what was promised.
 
         Raises:
-            ContractError: the imagination is another checkpoint's, or what was promised does not lie on its times.
+            ContractError: the imagination is another checkpoint's or not of its shape, what was promised does not lie on
+                its times, or the networks made numbers that are not finite.
         """
         inverse = self._need(self._inverse, "act")
         if imagination.policy != self._spec.fingerprint:
@@ -98,13 +99,24 @@ class DefiPolicy:
                 f"imagination: made by checkpoint {imagination.policy}, expected {self._spec.fingerprint}; "
                 "both halves must load the same checkpoint"
             )
+        features = imagination.features
+        if (features.shape, features.dtype) != (self._spec.feature_shape, np.float32):
+            raise ContractError(
+                f"imagination: got features of shape {features.shape}, {features.dtype}, expected "
+                f"{self._spec.feature_shape}, float32"
+            )
         start = time.perf_counter()
         actions = inverse.actions(
-            imagination.features,
+            features,
             self._inverse_words(imagination.instruction),
             self._state(proprioception),
             *self._promise(imagination, proprioception, promised),
         )
+        if not np.isfinite(actions).all():  # what is not finite in features, which are many more, ends up here
+            cause = "" if np.isfinite(features).all() else ", because the features it was given are not finite"
+            raise ContractError(
+                f"actions: got numbers that are not finite from the networks, expected finite ones{cause}"
+            )
         targets, gripper = self._actions.decode(actions, proprioception.ee_pose)
         return ActionChunk(
             start_ns=imagination.time_ns,
