@@ -1,3 +1,9 @@
+import hashlib
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,20 +11,29 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from defi_models.cli import main
-from defi_models.evaluation.calvin import SENTENCES, relative_action, tip_pose
+from defi_models.contract import ActionChunk, Imagination, Observation, PolicySpec, Proprioception
+from defi_models.evaluation.calvin import STEP_NS, Calvin, relative_action, run_chain, tip_pose
 from defi_models.evaluation.calvin_chains import (
     CHAINS,
     ROBOT_START,
     TASKS,
+    CalvinChain,
     chains_from,
+    draw_chains,
     fnv1_32,
     is_valid,
     outcomes,
     scene_start,
     starts,
 )
+from defi_models.evaluation.calvin_tasks import RULES, SENTENCES
 
 STARTS = starts()
+CHAINS_SHA = "ecb0cbef0beb0e48"
+FIRST_SCENE = np.array([
+    0.28, 0.22, 0.0, 0.088, 1.0, 1.0, -0.2408517, 0.0924045, 0.46099, 0.0, 0.0, 1.885941,
+    0.2299954, -0.1199951, 0.45999, 0.0, 0.0, 1.4881434, 0.0703416, 0.0924045, 0.46099, 0.0, 0.0, 1.4683987,
+])  # fmt: skip
 # The first chains of the benchmark as published: led, lightbulb, slider, drawer, red, blue, pink, grasped.
 PUBLISHED = [
     (
@@ -57,6 +72,97 @@ def test_there_are_34_tasks_192_starts_and_a_sentence_for_each_task():
     assert len(STARTS) == 192
     assert set(SENTENCES) == set(TASKS)
     assert {len(share) for share in np.array_split(range(CHAINS), len(STARTS))} == {5, 6}
+
+
+@pytest.mark.slow
+def test_the_thousand_chains_and_their_scenes_stay_those_that_were_held_against_the_published_ones():
+    chains = draw_chains()
+    said = json.dumps([[list(chain.start.values()), chain.tasks] for chain in chains])
+    assert (len(chains), hashlib.sha256(said.encode()).hexdigest()[:16]) == (1000, CHAINS_SHA)
+    np.testing.assert_allclose(scene_start(chains[0].start), FIRST_SCENE, atol=1e-6)
+
+
+def test_each_task_has_the_rule_of_the_benchmark():
+    assert set(RULES) == set(TASKS)
+    assert RULES["rotate_red_block_left"] == ["rotate_object", "block_red", 60]
+    assert RULES["push_pink_block_left"] == ["push_object", "block_pink", -0.1, 0]
+    assert RULES["lift_blue_block_slider"] == ["lift_object", "block_blue", 0.03, "table", "plank_link"]
+    assert RULES["close_drawer"] == ["move_door_rel", "base__drawer", -0.12]
+
+
+class FakeTable:
+    """CALVIN's play table as far as it is used: adds actions up, in place as the real one, and shows black images."""
+
+    def __init__(self) -> None:
+        self.pose, self.actions = np.array(ROBOT_START, np.float64), []
+
+    def reset(self, robot_obs: np.ndarray, scene_obs: np.ndarray) -> dict:
+        assert scene_obs.shape == (24,)
+        self.pose = np.array(robot_obs, np.float64)
+        return self.seen()
+
+    def step(self, action: np.ndarray) -> tuple[dict, float, bool, dict]:
+        self.actions.append(action.copy())
+        action[:3] *= 0.02
+        self.pose[:3] += action[:3]
+        return self.seen(), 0.0, False, {}
+
+    def get_info(self) -> dict:
+        return {"x": self.pose[0]}
+
+    def seen(self) -> dict:
+        images = {"rgb_static": np.zeros((200, 200, 3)), "rgb_gripper": np.zeros((84, 84, 3))}
+        return {"rgb_obs": images, "robot_obs": self.pose.copy()}
+
+
+class FakeTasks:
+    """CALVIN's oracle: every task is done when the arm is 3 cm ahead of where the task began."""
+
+    def __init__(self, rules: dict) -> None:
+        assert rules["open_drawer"] == ["move_door_rel", "base__drawer", 0.12]
+
+    def get_task_info_for_set(self, begin: dict, now: dict, tasks: set[str]) -> set[str]:
+        return tasks if now["x"] - begin["x"] > 0.03 else set()
+
+
+class Ahead:
+    """Asks for places 1 cm further ahead a step, up to a limit."""
+
+    def __init__(self, limit: float) -> None:
+        self.spec = PolicySpec("ahead", "ahead", "any", ("static", "wrist"), (64, 64), "ee_pose", 10, STEP_NS, (1,))
+        self.limit, self.told = limit, []
+
+    def imagine(self, observation: Observation) -> Imagination:
+        assert {image.dtype for image in observation.images.values()} == {np.dtype(np.uint8)}
+        self.told.append(observation.instruction)
+        return Imagination(observation.time_ns, observation.instruction, "ahead", np.zeros(1, np.float32))
+
+    def act(self, imagination: Imagination, proprioception: Proprioception, promised: None = None) -> ActionChunk:
+        targets = np.tile(proprioception.ee_pose, (10, 1))
+        targets[:, 0] = np.minimum(targets[:, 0] + 0.01 * np.arange(1, 11), self.limit)
+        return ActionChunk(imagination.time_ns, STEP_NS, "ee_pose", targets, np.ones(10), "any")
+
+
+@pytest.mark.parametrize("accumulates", [False, True])
+def test_a_chain_is_run_in_calvins_simulator_task_by_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulates: bool
+):
+    (tmp_path / "validation" / ".hydra").mkdir(parents=True)
+    (tmp_path / "validation" / ".hydra" / "merged_config.yaml").write_text("")
+    fake = FakeTable()
+    for name, module in {
+        "calvin_env": SimpleNamespace(),
+        "calvin_env.envs.play_table_env": SimpleNamespace(get_env=lambda folder, show_gui: fake),
+        "calvin_env.envs.tasks": SimpleNamespace(Tasks=FakeTasks),
+    }.items():
+        monkeypatch.setitem(sys.modules, name, module)  # type: ignore[arg-type]
+    table, policy = Calvin(tmp_path, accumulates=accumulates), Ahead(ROBOT_START[0] + 0.075)
+    tasks = ("open_drawer", "turn_on_led", "move_slider_left", "close_drawer", "turn_off_led")
+    run = run_chain(table, policy, CalvinChain(STARTS[0], tasks), 0, 12, None)  # type: ignore[arg-type]
+    assert run.steps == (4, 4), "each counts from where the one before it ended, and the arm stops at its limit"
+    assert policy.told[:2] == [SENTENCES["open_drawer"], SENTENCES["turn_on_led"]]
+    np.testing.assert_allclose(fake.actions[0][:3], [0.5, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(fake.actions[0][6], 1.0)
 
 
 def test_a_chain_with_a_category_twice_or_an_impossible_task_is_not_valid():

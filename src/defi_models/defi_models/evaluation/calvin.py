@@ -11,24 +11,22 @@ import math
 import sys
 import time
 from collections.abc import Mapping
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from scipy.spatial.transform import Rotation
 
 from defi_models.contract import NS_PER_S, ConfigError, FloatArray, Policy, Proprioception
 from defi_models.evaluation.calvin_chains import (
     CHAINS,
-    COLOURS,
     ROBOT_START,
     CalvinChain,
     State,
     draw_chains,
     scene_start,
 )
+from defi_models.evaluation.calvin_tasks import RULES, SENTENCES
 from defi_models.evaluation.environment import Images, check_policy, follow
 from defi_models.evaluation.score import ChainRun, ChainScore, print_score
 from defi_models.files import check_place, write_json
@@ -46,39 +44,6 @@ INSTALL = (
     "install github.com/mees/calvin_env (PyBullet, hydra-core) into this Python environment, and give the folder of a "
     "data set, as in task_ABC_D, with --dataset"
 )
-
-
-def _sentences() -> dict[str, str]:
-    """Task -> the one sentence that the benchmark asks for it with (`new_playtable_validation.yaml`)."""
-    words = {
-        f"{verb}_{colour}_block_{side}": sentence.format(colour, side)
-        for (verb, sentence), colour, side in product(
-            (("rotate", "take the {} block and rotate it to the {}"), ("push", "go push the {} block {}")),
-            COLOURS,
-            ("right", "left"),
-        )
-    }
-    for colour in COLOURS:
-        words[f"lift_{colour}_block_table"] = f"grasp and lift the {colour} block"
-        words[f"lift_{colour}_block_slider"] = f"lift the {colour} block from the sliding cabinet"
-        words[f"lift_{colour}_block_drawer"] = f"Take the {colour} block from the drawer"
-    for word in ("on", "off"):
-        words[f"turn_{word}_lightbulb"] = f"use the switch to turn {word} the light bulb"
-        words[f"turn_{word}_led"] = f"press the button to turn {word} the led light"
-    for side in ("left", "right"):
-        words[f"move_slider_{side}"] = f"push the sliding door to the {side} side"
-    return words | {
-        "open_drawer": "pull the handle to open the drawer",
-        "close_drawer": "push the handle to close the drawer",
-        "place_in_slider": "store the grasped block in the sliding cabinet",
-        "place_in_drawer": "store the grasped block in the drawer",
-        "push_into_drawer": "slide the block that it falls into the drawer",
-        "stack_block": "stack the grasped block",
-        "unstack_block": "remove the stacked block",
-    }
-
-
-SENTENCES = _sentences()
 
 
 def relative_action(target: FloatArray, gripper: float, since: FloatArray) -> FloatArray:
@@ -115,7 +80,7 @@ class Calvin:
     step_ns = STEP_NS
 
     def __init__(self, dataset: Path, *, accumulates: bool) -> None:
-        package = needed("calvin_env", "CALVIN", INSTALL)
+        needed("calvin_env", "CALVIN", INSTALL)
         table = needed("calvin_env.envs.play_table_env", "CALVIN", INSTALL)
         tasks = needed("calvin_env.envs.tasks", "CALVIN", INSTALL)
         if not (dataset / "validation" / ".hydra" / "merged_config.yaml").is_file():
@@ -123,8 +88,7 @@ class Calvin:
                 f"--dataset: got {dataset}, expected the folder of a CALVIN data set, with validation/.hydra/merged_config.yaml"
             )
         self._environment: Any = table.get_env(dataset / "validation", show_gui=False)
-        rules = Path(str(package.__file__)).parents[1] / "conf" / "tasks" / "new_playtable_tasks.yaml"
-        self._oracle: Any = tasks.Tasks(yaml.safe_load(rules.read_text())["tasks"])
+        self._oracle: Any = tasks.Tasks({name: list(rule) for name, rule in RULES.items()})
         self._accumulates = accumulates
         self._begin: Any = None
         self._seen: Mapping[str, Any] = {}
