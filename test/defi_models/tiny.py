@@ -140,7 +140,8 @@ def tiny_checkpoint(
         save_file({k: v.contiguous() for k, v in whole.items() if k not in forward.state_dict()}, str(files[VIDEO]))
         tiny_tokenizers(made, config.text)
         files |= {name: made / name for name in (CLIP_TOKENIZER, T5_TOKENIZER)}
-    statistics = Statistics((0.1,) * (config.action_width - 1) + (1.0,), (0.0,) * 10, (1.0,) * 10)
+    widths = config.action_width, config.state_width
+    statistics = Statistics((0.1,) * (widths[0] - 1) + (1.0,), (0.0,) * widths[1], (1.0,) * widths[1])
     return write_checkpoint(
         folder, name="tiny", arm=arm, config=config, weights=files, statistics=statistics, provenance={"seed": seed}
     )

@@ -78,7 +78,7 @@ class Checkpoint:
             chunk_steps=config.chunk_steps,
             step_ns=config.step_ns,
             feature_shape=config.feature_shape,
-            uses_proprioception=config.proprioception_width > 0,
+            reads_tool_pose=config.proprioception_width > 0 and not config.state_in_joints,
             joints=config.action_width - 1 if in_joints else None,
             horizon_steps=config.horizon_steps,
         )

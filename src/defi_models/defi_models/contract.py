@@ -174,7 +174,7 @@ class PolicySpec:
         chunk_steps: Targets in a chunk.
         step_ns: Spacing of targets [ns].
         feature_shape: Shape of `Imagination.features`.
-        uses_proprioception: Whether `act` looks at more of the arm than the pose it moves relative to.
+        reads_tool_pose: Whether the networks are given the pose of the tool; where targets are poses, it is needed anyway.
         needs_scene: Whether `imagine` needs `Observation.scene` (the scripted policy).
         joints: Joints of a target in joint positions; None where targets are poses.
         horizon_steps: Targets it wants carried out before it looks again; None leaves that to the robot.
@@ -189,7 +189,7 @@ class PolicySpec:
     chunk_steps: int
     step_ns: int
     feature_shape: tuple[int, ...]
-    uses_proprioception: bool = True
+    reads_tool_pose: bool = True
     needs_scene: bool = False
     joints: int | None = None
     horizon_steps: int | None = None

@@ -23,6 +23,9 @@ VARIANTS = {
     "joint positions": replace(TINY, action_encoding="joint_positions", action_width=7),
     "absolute poses": replace(TINY, action_encoding="absolute_pose"),
     "CALVIN's steps": replace(TINY, action_encoding="accumulated_pose"),
+    "joint positions told by joints": replace(
+        TINY, action_encoding="joint_positions", action_width=8, proprioception_width=8
+    ),
     "no proprioception": replace(TINY, proprioception_width=0),
     "a long chunk": replace(TINY, chunk_steps=12, step_ns=33_333_333, horizon_steps=4),
 }
@@ -35,7 +38,7 @@ def test_a_policy_of_this_shape_runs_and_says_so(name: str, tmp_path: Path) -> N
     spec = policy.spec
     assert spec.cameras == config.cameras
     assert spec.image_size == (config.gfdm.image_size,) * 2
-    assert spec.uses_proprioception == (config.proprioception_width > 0)
+    assert spec.reads_tool_pose == (config.proprioception_width == 10)
     assert (spec.chunk_steps, spec.horizon_steps) == (config.chunk_steps, config.horizon_steps)
     imagination = policy.imagine(PolicyContract().observation(policy))
     assert imagination.features.shape == spec.feature_shape
@@ -43,7 +46,7 @@ def test_a_policy_of_this_shape_runs_and_says_so(name: str, tmp_path: Path) -> N
     joints = config.action_encoding == "joint_positions"
     assert chunk.space == spec.space == ("joint_positions" if joints else "ee_pose")
     assert spec.joints == (config.action_width - 1 if joints else None)
-    assert chunk.targets.shape == (config.chunk_steps, 6 if joints else 7)
+    assert chunk.targets.shape == (config.chunk_steps, config.action_width - 1 if joints else 7)
 
 
 def test_without_proprioception_the_state_of_the_arm_changes_nothing_but_where_actions_start(tmp_path: Path) -> None:

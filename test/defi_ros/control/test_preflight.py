@@ -32,13 +32,31 @@ def test_a_policy_made_for_the_arm_fits(policy, spec):
             {"space": "joint_positions", "joints": 6},
             "space: got targets of 6 joints, expected",
         ),
-        ({"chunk_steps": 1}, "chunk: got 1 targets that last 0.05 s, expected at least policy.replan_s, 0.20 s"),
+        ({"chunk_steps": 1}, r"chunk: got 1 targets that last 0.05 s, expected more than policy.replan_s, 0.20 s"),
         ({"needs_scene": True}, "scene: got a policy that reads the scene's ground truth.*simulation only"),
     ],
 )
 def test_each_mismatch_is_named(policy, spec, changes, message):
     with pytest.raises(PreflightError, match=message):
         check_policy_fits_robot(dataclasses.replace(policy, **changes), spec, replan_s=0.2, simulated=False)
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        (
+            16,
+            r"got 16 targets that last 0.80 s, expected more than the 16 targets that it wants carried out .*, 0.80 s",
+        ),
+        (8, r"got chunks 0.40 s apart, by the 8 targets .*, expected at most control.chunk_timeout_s, 0.30 s"),
+    ],
+)
+def test_a_horizon_that_would_stop_the_arm_between_two_chunks_is_refused(policy, spec, steps, message):
+    """Only replan_s was looked at, so that a policy with a long horizon came to rest after every chunk."""
+    wanting = dataclasses.replace(policy, horizon_steps=steps)
+    with pytest.raises(PreflightError, match=message):
+        check_policy_fits_robot(wanting, spec, replan_s=0.2, chunk_timeout_s=0.3)
+    check_policy_fits_robot(dataclasses.replace(policy, horizon_steps=6), spec, replan_s=0.2, chunk_timeout_s=0.3)
 
 
 def test_all_mismatches_come_at_once(policy, spec):
@@ -53,12 +71,12 @@ def test_in_simulation_a_policy_may_read_the_scene(policy, spec):
     check_policy_fits_robot(dataclasses.replace(policy, needs_scene=True), spec, simulated=True)
 
 
-def test_a_policy_that_needs_no_proprioception_runs_without_a_tip_frame(policy, spec):
+def test_a_policy_that_reads_no_pose_runs_without_a_tip_frame(policy, spec):
     bare = dataclasses.replace(spec, tip_frame="")
     in_joints = dataclasses.replace(policy, space="joint_positions", joints=len(spec.joint_names))
     with pytest.raises(PreflightError, match="proprioception: got a policy that reads the tool's pose"):
         check_policy_fits_robot(in_joints, bare)
-    check_policy_fits_robot(dataclasses.replace(in_joints, uses_proprioception=False), bare)
+    check_policy_fits_robot(dataclasses.replace(in_joints, reads_tool_pose=False), bare)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +86,7 @@ def test_a_policy_that_needs_no_proprioception_runs_without_a_tip_frame(policy, 
         {"image_size": (256, 256)},
         {"space": "joint_positions", "joints": None},
         {"chunk_steps": 40, "step_ns": 33_333_333, "horizon_steps": 8},
-        {"uses_proprioception": False},
+        {"reads_tool_pose": False},
     ],
 )
 def test_models_of_other_shapes_fit_too(policy, spec, changes):

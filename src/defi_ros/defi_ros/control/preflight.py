@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from defi_models.contract import NS_PER_S, POSE_DIMS, FloatArray, PolicySpec, PreflightError, RobotSpec
@@ -12,7 +14,13 @@ PLACE_SLACK_M = 1e-6
 
 
 def check_policy_fits_robot(
-    policy: PolicySpec, robot: RobotSpec, *, rate_hz: float = 200.0, replan_s: float = 0.0, simulated: bool = True
+    policy: PolicySpec,
+    robot: RobotSpec,
+    *,
+    rate_hz: float = 200.0,
+    replan_s: float = 0.0,
+    chunk_timeout_s: float = math.inf,
+    simulated: bool = True,
 ) -> None:
     """Refuses a policy that cannot drive this robot, naming every mismatch at once.
 
@@ -20,7 +28,8 @@ def check_policy_fits_robot(
         policy: What the policy needs and gives.
         robot: What the robot is.
         rate_hz: Rate of the arm's command loop [Hz].
-        replan_s: Shortest time between two chunks [s].
+        replan_s: Shortest time between two chunks [s]; a policy's own horizon may be longer.
+        chunk_timeout_s: The arm comes to rest when it hears of no chunk for so long [s].
         simulated: Whether a simulator gives the scene's ground truth.
 
     Raises:
@@ -41,7 +50,7 @@ def check_policy_fits_robot(
         faults.append(
             f"space: got targets of {policy.joints} joints, expected {len(robot.joint_names)}: {list(robot.joint_names)}"
         )
-    if policy.uses_proprioception and not robot.tip_frame:
+    if policy.reads_tool_pose and not robot.tip_frame:
         faults.append("proprioception: got a policy that reads the tool's pose, expected a robot file with a tip_frame")
     command_ns = NS_PER_S / rate_hz
     if policy.step_ns < command_ns:
@@ -50,10 +59,22 @@ def check_policy_fits_robot(
             f"expected at least one command apart, {command_ns / 1e6:.2f} ms at {rate_hz:g} Hz"
         )
     lasts_s = policy.chunk_steps * policy.step_ns / NS_PER_S
-    if replan_s > lasts_s:
+    apart_s, named = replan_s, "policy.replan_s"
+    horizon_s = (policy.horizon_steps or 0) * policy.step_ns / NS_PER_S
+    if horizon_s > replan_s:
+        apart_s, named = (
+            horizon_s,
+            f"the {policy.horizon_steps} targets that it wants carried out before the next chunk",
+        )
+    if apart_s >= lasts_s:  # what inference takes comes on top, and is not known here
         faults.append(
-            f"chunk: got {policy.chunk_steps} targets that last {lasts_s:.2f} s, expected at least policy.replan_s, "
-            f"{replan_s:.2f} s; between two chunks the arm would stop"
+            f"chunk: got {policy.chunk_steps} targets that last {lasts_s:.2f} s, expected more than {named}, "
+            f"{apart_s:.2f} s; between two chunks the arm would stop"
+        )
+    if apart_s > chunk_timeout_s:
+        faults.append(
+            f"chunk: got chunks {apart_s:.2f} s apart, by {named}, expected at most control.chunk_timeout_s, "
+            f"{chunk_timeout_s:.2f} s, after which the arm comes to rest"
         )
     if policy.needs_scene and not simulated:
         faults.append(

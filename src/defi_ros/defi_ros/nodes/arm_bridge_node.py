@@ -70,8 +70,13 @@ class ArmBridgeNode(DefiNode):
                 f"{self.NAME}: got control.start_mode POLICY and policy.path {NO_POLICY!r}, expected a policy or HOLD"
             )
         if robot.policy.path != NO_POLICY:
-            replan_s = robot.policy.replan_s
-            check_policy_fits_robot(load.read_spec(robot.policy.path), spec, rate_hz=rate_hz, replan_s=replan_s)
+            check_policy_fits_robot(
+                load.read_spec(robot.policy.path),
+                spec,
+                rate_hz=rate_hz,
+                replan_s=robot.policy.replan_s,
+                chunk_timeout_s=robot.control.chunk_timeout_s,
+            )
         self._stop_s = longest_stop_s(spec.limits)
         if self._stop_s > LONGEST_STOP_S:
             raise NodeError(

@@ -65,7 +65,11 @@ class PolicySlot:
         """
         settings = self._robot.policy
         check_policy_fits_robot(
-            load.read_spec(path), self._robot.spec, rate_hz=self._robot.control.rate_hz, replan_s=settings.replan_s
+            load.read_spec(path),
+            self._robot.spec,
+            rate_hz=self._robot.control.rate_hz,
+            replan_s=settings.replan_s,
+            chunk_timeout_s=self._robot.control.chunk_timeout_s,
         )
         policy = load.load_policy(
             path, backend=settings.backend, device=settings.device, half=self._half, threads=settings.threads

@@ -112,7 +112,12 @@ def _checked_policy(robot: RobotFile, options: BringupOptions) -> PolicySpec | N
 
     spec = read_spec(path)
     check_policy_fits_robot(
-        spec, robot.spec, rate_hz=robot.control.rate_hz, replan_s=robot.policy.replan_s, simulated=options.sim
+        spec,
+        robot.spec,
+        rate_hz=robot.control.rate_hz,
+        replan_s=robot.policy.replan_s,
+        chunk_timeout_s=robot.control.chunk_timeout_s,
+        simulated=options.sim,
     )
     return spec
 
