@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import torch
 from accelerate import Accelerator
@@ -15,6 +16,7 @@ from tiny import WORDS, tiny_config, train_line
 
 from defi_models.datasets.packing import open_frames
 from defi_models.training import loop, parallel
+from defi_models.training import stages as all_stages
 from defi_models.training.presets import STAGES, Preset, Schedule
 from defi_models.training.stages import STAGE_FUNCTIONS, Run
 
@@ -47,11 +49,12 @@ def spread_models() -> None:
 
 
 def work_together(line: Path, spread: Path, run: Path, data: Path, stages: Sequence[str]) -> None:
-    """Trains `train_line` with a copy of the model in each process, then again with models spread over processes.
+    """Trains `train_line` and stage gidm with a copy of the model in each process, then others spread over processes.
 
-    The second time it is killed at its 25th step and started again; stages of a run follow.
+    `train_line` comes again, is killed at its 25th step and started again; stages of a run follow.
     """
     train_line(line)
+    train_stages(run, data, ["gidm"])
     spread_models()
     loop.SAVE_EVERY_S = 0.0
     train_line(spread, stop_at=25)
@@ -59,9 +62,13 @@ def work_together(line: Path, spread: Path, run: Path, data: Path, stages: Seque
     train_stages(run, data, stages)
 
 
-def train_stages(out: Path, data: Path, stages: Sequence[str]) -> None:
-    """Trains stages of a tiny model."""
+def train_stages(out: Path, data: Path, stages: Sequence[str], accumulate: int = 1) -> None:
+    """Trains stages of a tiny model, whose dead codes are moved after the second of three steps."""
     torch.set_num_threads(1)
     frames = open_frames(data, ("static", "wrist"), 32)
-    for stage in stages:
-        STAGE_FUNCTIONS[stage](Run(TINY, frames, out, 0, "franka_panda", lambda _: None))
+    schedules = {stage: replace(one, accumulate=accumulate) for stage, one in TINY.schedules.items()}
+    with mock.patch.object(all_stages, "RESTART_EVERY_STEPS", 2):
+        for stage in stages:
+            STAGE_FUNCTIONS[stage](
+                Run(replace(TINY, schedules=schedules), frames, out, 0, "franka_panda", lambda _: None)
+            )

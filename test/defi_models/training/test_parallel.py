@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from functools import partial
 from pathlib import Path
@@ -37,15 +38,14 @@ def test_two_processes_get_what_one_gets_with_copies_of_a_model_and_with_parts_o
     train_stages(one, data, STAGES)
     for folder in (two, tmp_path / "copies", tmp_path / "parts"):
         folder.mkdir()
-    for done in ("autoencoder", "gidm"):  # the first is too small to spread, the second refuses to be
-        (two / f"{done}.safetensors").write_bytes((one / f"{done}.safetensors").read_bytes())
+    (two / "autoencoder.safetensors").write_bytes((one / "autoencoder.safetensors").read_bytes())  # too small to spread
     work = partial(work_together, tmp_path / "copies", tmp_path / "parts", two, data, ("gfdm", "policy"))
     parallel.launch(2, work)
     for folder in ("copies", "parts"):
         for rank in (0, 1):
             got = load_file(str(tmp_path / folder / f"{rank}.safetensors"))
             torch.testing.assert_close(got | {"first": alone["first"]}, alone)
-    for stage in ("gfdm", "policy"):
+    for stage in ("gfdm", "gidm", "policy"):  # gidm with copies: it refuses to be spread
         weights, expected = (load_file(str(run / f"{stage}.safetensors")) for run in (two, one))
         torch.testing.assert_close(weights, expected, atol=2e-4, rtol=1e-3)
 
@@ -55,6 +55,22 @@ def test_accumulated_passes_get_the_weights_and_the_loss_of_one(tmp_path: Path) 
     for passes in (2, 3):  # 8 samples are not a multiple of 3
         parts = trained(tmp_path / f"{passes}", accumulate=passes)
         torch.testing.assert_close(parts | {"first": alone["first"]}, alone)
+
+
+def test_dead_codes_are_moved_alike_however_many_passes_share_a_batch(tmp_path: Path) -> None:
+    """They were moved onto what the last pass alone found, by a generator that depended on the number of passes."""
+    data = tiny_episodes(tmp_path / "data")
+    runs = {passes: tmp_path / str(passes) for passes in (1, 2, 3)}
+    train_stages(runs[1], data, ["autoencoder"])
+    for passes, run in runs.items():
+        run.mkdir(exist_ok=True)
+        (run / "autoencoder.safetensors").write_bytes((runs[1] / "autoencoder.safetensors").read_bytes())
+        train_stages(run, data, ["gidm"], accumulate=passes)
+    alone, *others = (load_file(str(run / "gidm.safetensors")) for run in runs.values())
+    for weights in others:
+        torch.testing.assert_close(weights, alone, atol=2e-4, rtol=1e-3)
+    figures = [json.loads((run / "gidm.figures.json").read_text()) for run in runs.values()]
+    assert len({one["codes_used"] for one in figures}) == 1
 
 
 def test_shares_are_all_of_a_batch_and_differ_by_one_sample_at_most() -> None:

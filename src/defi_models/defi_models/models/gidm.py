@@ -50,11 +50,9 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def restart_dead(self, usage: Tensor, samples: Tensor) -> int:
-        """Moves codes never used (`usage` (codes,) is 0) onto encoder outputs drawn from `samples` (N, width)."""
-        dead = (usage == 0).nonzero().flatten()
-        if len(dead):
-            chosen = samples[torch.randperm(len(samples), device=samples.device)[: len(dead)]]
-            self.codebook.weight[dead[: len(chosen)]] = chosen
+        """Moves codes never used (`usage` (codes,) is 0) onto encoder outputs, the first of `samples` (N, width)."""
+        dead = (usage == 0).nonzero().flatten()[: len(samples)]
+        self.codebook.weight[dead] = samples[: len(dead)]
         return len(dead)
 
 

@@ -100,6 +100,8 @@ def train_gfdm(run: Run) -> None:
 class GidmStage(nn.Module):
     """What stage 2 trains, with the count of codes used, which a resumed run must know.
 
+    Passes of a step put together what they find; codes are counted and moved once a step, alike in every process.
+
     Args:
         pretraining: The GIDM and its decoder.
         text: The words it reads.
@@ -114,21 +116,39 @@ class GidmStage(nn.Module):
         self.text = text
         self.register_buffer("usage", torch.zeros(pretraining.gidm.config.codes))
         self.register_buffer("last_usage", torch.zeros(pretraining.gidm.config.codes))
+        self._codes: list[Tensor] = []
+        self._found: list[tuple[slice, Tensor]] = []
 
-    def count(self, codes: Tensor) -> int:
-        """Adds the codes of one pass of every process; how many codes were used since the last restart."""
-        found = torch.bincount(codes.flatten(), minlength=len(self.usage)).to(self.usage)
-        self.usage.add_(parallel.sum_everywhere(found))
+    @property
+    def used(self) -> int:
+        """How many codes were used since the last restart, in the steps before this one."""
         return int((self.usage > 0).sum())
 
+    def count(self, codes: Tensor, step: Step) -> None:
+        """Takes the codes of one pass, and adds those of all passes with the last one."""
+        self._codes.append(torch.bincount(codes.flatten(), minlength=len(self.usage)).to(self.usage))
+        if step.last:
+            self.usage.add_(parallel.sum_everywhere(torch.stack(self._codes).sum(0)))
+            self._codes.clear()
+
     @torch.no_grad()
-    def restart(self, patches: Tensor, words: Tensor, mask: Tensor, *, move: bool) -> None:
-        """Moves codes that were not used onto what the encoder finds now, if `move`; begins to count anew."""
+    def restart(self, patches: Tensor, words: Tensor, mask: Tensor, step: Step, *, move: bool) -> None:
+        """Moves codes that were not used onto some of what the encoder finds in the whole batch, if `move`; counts anew.
+
+        Every pass of the step calls this, after `count`; the last one moves.
+        """
         gidm = self.pretraining.gidm
         if move:
-            found = gidm.encode(self.pretraining.patch_in(patches), words, mask)[0]
-            gidm.vq.restart_dead(self.usage, found.flatten(0, 1))
-            parallel.same_everywhere(gidm.vq.codebook.weight.data)
+            self._found.append((step.own, gidm.encode(self.pretraining.patch_in(patches), words, mask)[0]))
+        if not step.last:
+            return
+        if move:
+            found = torch.zeros(step.batch, *self._found[0][1].shape[1:], device=step.device)
+            for own, values in self._found:
+                found[own] = values.to(found)
+            samples = parallel.sum_everywhere(found).flatten(0, 1)
+            gidm.vq.restart_dead(self.usage, samples[step.rng.permutation(len(samples))])
+        self._found.clear()
         self.last_usage.copy_(self.usage)
         self.usage.zero_()
 
@@ -156,10 +176,10 @@ def train_gidm(run: Run) -> None:
         patches = patches_of(samples[step.own]).to(step.device)
         words, mask = inverse.text(tokens)[:2]
         value, figures, codes = gidm_loss(stage.pretraining, patches, words, mask)
-        figures["codes_used"] = float(stage.count(codes))
-        last_part = step.own.stop == step.batch * (parallel.rank() + 1) // parallel.size()
-        if last_part and step.index % RESTART_EVERY_STEPS == RESTART_EVERY_STEPS - 1:
-            stage.restart(patches, words, mask, move=step.index < schedule.steps * RESTART_UNTIL)
+        figures["codes_used"] = float(stage.used)
+        stage.count(codes, step)
+        if step.index % RESTART_EVERY_STEPS == RESTART_EVERY_STEPS - 1:
+            stage.restart(patches, words, mask, step, move=step.index < schedule.steps * RESTART_UNTIL)
         return value, figures
 
     def drawn() -> dict[str, pictures.Picture]:

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from defi_models.training import parallel
+
 
 @dataclass(frozen=True)
 class Step:
@@ -41,6 +43,11 @@ class Step:
     def _generators(self) -> list[torch.Generator]:
         seeds = (seed_of([self.seed, self.index, n]) for n in range(self.own.start, self.own.stop))
         return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    @property
+    def last(self) -> bool:
+        """Whether this process has no pass after this one in the step."""
+        return self.own.stop == self.batch * (parallel.rank() + 1) // parallel.size()
 
     @property
     def count(self) -> int:
