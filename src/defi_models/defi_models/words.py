@@ -54,6 +54,27 @@ def tokenize(instruction: str, config: TextConfig) -> list[int]:
     return [index.get(word, UNKNOWN) for word in words] + [PADDING] * (config.max_words - len(words))
 
 
+def unknown_words(instruction: str, config: TextConfig | PretrainedTextConfig) -> list[str]:
+    """The instruction's words that a model has never read, each once, in their order; none for pretrained encoders."""
+    if isinstance(config, PretrainedTextConfig):
+        return []
+    return [word for word in dict.fromkeys(words_of(instruction)) if word not in config.words]
+
+
+def check_known(instruction: str, config: TextConfig | PretrainedTextConfig) -> list[str]:
+    """`unknown_words`, for a person to be told; all of them would mean nothing to the model, so that is refused.
+
+    Raises:
+        ContractError: the model knows no word of the instruction, or cannot take it (see `tokenize`).
+    """
+    unknown = unknown_words(instruction, config)
+    if isinstance(config, TextConfig) and set(tokenize(instruction, config)) <= {UNKNOWN, PADDING}:
+        raise ContractError(
+            f"instruction: got {instruction!r}, of which the model knows no word, expected some of {list(config.words)}"
+        )
+    return unknown
+
+
 class VocabularyTokenizer:
     """Whole words by their place in a vocabulary."""
 

@@ -10,6 +10,7 @@ import pytest
 from tiny import tiny_checkpoint
 
 from defi_models.cli import main
+from defi_models.inference.command import write_video
 
 
 @pytest.fixture
@@ -43,6 +44,12 @@ def test_video_has_every_imagined_frame_for_its_time(arguments: dict[str, str], 
         ({"image": "nowhere.png"}, "--image: got nowhere.png, expected an image file that exists"),
         ({"task": "  "}, "expected at least one word"),
         ({"task": "one two three four five six seven"}, "got 7 words"),
+        (
+            {"task": "juggle three oranges"},
+            "got 'juggle three oranges', of which the model knows no word, expected some of",
+        ),
+        ({"seed": str(1 << 80)}, "--seed: got 1208925819614629174706176, expected 0.."),
+        ({"seed": "-1"}, "--seed: got -1, expected 0.."),
         ({"steps": "0"}, "--steps: got 0, expected 1 or more"),
         ({"policy": "nona"}, "no policy 'nona'"),
         ({"device": "cuda:9"}, "--device: got 'cuda:9', expected one of ['cpu'"),
@@ -55,3 +62,19 @@ def test_wrong_input_gets_one_message_and_no_file(
     assert run(arguments, **changes) == 2
     assert message in capsys.readouterr().err
     assert not Path(arguments["--out"]).exists()
+
+
+def test_words_the_model_does_not_know_are_told(arguments: dict[str, str], capsys: pytest.CaptureFixture) -> None:
+    """They all look alike to it, and a video of something else came out without a word."""
+    assert run(arguments, task="open the purple drawer, purple!") == 0
+    assert "--task: tiny does not know 'purple'\n" in capsys.readouterr().err
+
+
+def test_a_video_that_is_broken_off_leaves_the_one_that_was_there(tmp_path: Path) -> None:
+    place = tmp_path / "future.mp4"
+    write_video(place, np.zeros((2, 8, 8, 3), np.uint8), 0.1)
+    before = place.read_bytes()
+    with pytest.raises(cv2.error):
+        write_video(place, np.zeros((2, 0, 0, 3), np.uint8), 0.1)
+    assert place.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["future.mp4"]

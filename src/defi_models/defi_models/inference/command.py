@@ -15,9 +15,11 @@ from defi_models.contract import NS_PER_S, ConfigError
 from defi_models.files import check_place
 from defi_models.inference.load import check_device, resolve
 from defi_models.transforms import ImageTransform
+from defi_models.words import check_known
 
 SHOWN_PX = 384
 RATE_HZ = 10
+SEEDS = 1 << 63  # torch takes more, some of them twice
 
 
 class Imagine:
@@ -41,15 +43,19 @@ class Imagine:
         Raises:
             ConfigError: the image cannot be read, the video cannot be written, or a number is out of range.
             CheckpointError: there is no such policy.
-            ContractError: the instruction is empty or too long.
+            ContractError: the instruction is empty or too long, or the model knows no word of it.
         """
         if args.steps < 1:
             raise ConfigError(f"--steps: got {args.steps}, expected 1 or more")
+        if not 0 <= args.seed < SEEDS:
+            raise ConfigError(f"--seed: got {args.seed}, expected 0..{SEEDS - 1}")
         check_video(args.out)
         image = cv2.imread(str(args.image), cv2.IMREAD_COLOR_RGB) if args.image.is_file() else None
         if image is None:
             raise ConfigError(f"--image: got {args.image}, expected an image file that exists (PNG or JPEG)")
         checkpoint = resolve(args.policy)
+        if unknown := check_known(args.task, checkpoint.config.text):
+            sys.stderr.write(f"--task: {checkpoint.name} does not know {', '.join(map(repr, unknown))}\n")
         import torch
 
         from defi_models.inference.torch_engine import load_half
@@ -83,18 +89,23 @@ def check_video(path: Path) -> None:
 
 
 def write_video(path: Path, frames: npt.NDArray[np.uint8], step_s: float) -> None:
-    """Writes uint8 RGB `frames` (T, H, W, 3), each shown for `step_s`, enlarged for people.
+    """Writes uint8 RGB `frames` (T, H, W, 3), each shown for `step_s`, enlarged for people; whole or not at all.
 
     Raises:
         ConfigError: no video can be written there.
     """
     check_video(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), RATE_HZ, (SHOWN_PX, SHOWN_PX))
-    if not writer.isOpened():
-        raise ConfigError(f"--out: got {path}, expected a file that can be written")
-    for frame in frames:
-        large = cv2.resize(frame, (SHOWN_PX, SHOWN_PX), interpolation=cv2.INTER_CUBIC)
-        for _ in range(max(1, round(step_s * RATE_HZ))):
-            writer.write(large[..., ::-1])
-    writer.release()
+    part = path.with_name(f".{path.stem}.part.mp4")  # OpenCV tells the format by the ending
+    try:
+        writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), RATE_HZ, (SHOWN_PX, SHOWN_PX))
+        if not writer.isOpened():
+            raise ConfigError(f"--out: got {path}, expected a file that can be written")
+        for frame in frames:
+            large = cv2.resize(frame, (SHOWN_PX, SHOWN_PX), interpolation=cv2.INTER_CUBIC)
+            for _ in range(max(1, round(step_s * RATE_HZ))):
+                writer.write(large[..., ::-1])
+        writer.release()
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
