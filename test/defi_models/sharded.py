@@ -25,6 +25,7 @@ TINY = Preset(
     model=lambda words: replace(
         tiny_config(),
         text=replace(tiny_config().text, words=words or WORDS),
+        gidm=replace(tiny_config().gidm, codes=32),  # more than a batch can use: some are dead
         decoder=replace(tiny_config().decoder, dropout=0.0, residual_dropout=0.0),
     ),
     schedules={stage: Schedule(steps=3, batch=4, learning_rate=1e-3) for stage in STAGES},

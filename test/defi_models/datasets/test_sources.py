@@ -23,7 +23,6 @@ from defi_models.datasets.frames import UNSAID, Frames
 from defi_models.datasets.mixture import mixed
 from defi_models.datasets.packing import open_frames
 from defi_models.datasets.sources import open_source
-from defi_models.training.samples import data_of
 
 STEP_NS = 100_000_000
 CAMERAS = ("static", "wrist")
@@ -362,8 +361,8 @@ def test_packed_images_are_made_again_when_a_sentence_a_unit_or_a_file_changes(t
     write_video(videos / "b.mp4", shades(9), 10)
     frames.append(video())
     assert len(frames[-1]) == 15
-    assert len({data_of(one) for one in frames}) == len(frames)
-    assert data_of(video()) == data_of(frames[-1])
+    assert len({one.identity for one in frames}) == len(frames)
+    assert video().identity == frames[-1].identity
     in_units(robots, '{"joints": "degrees"}')
     degrees = robot().joint_positions
     in_units(robots, '{"joints": "radians"}')

@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from footage import shades, write_lerobot, write_video
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import WORDS, KilledError, tiny_base_config, tiny_checkpoint, tiny_config, tiny_episodes
@@ -510,6 +512,48 @@ def test_state_of_a_run_with_another_seed_is_refused_with_both(tmp_path: Path, m
     save_file(state, str(tmp_path / "run.state"), metadata={"step": "4", "seed": "7"})
     with pytest.raises(TrainingError, match=r"belongs to a run with seed 7, got \d+; give that, or delete it"):
         run_fit(tmp_path, None, monkeypatch)
+
+
+def test_a_killed_stage_goes_on_with_its_own_model_data_and_steps_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With fewer --steps than were done it said that it had done these; with other data it went on and told nobody."""
+    data, out = tiny_episodes(tmp_path / "data"), tmp_path / "run"
+    five = replace(TINY, schedules={"autoencoder": replace(TINY.schedules["autoencoder"], steps=5)})
+    with monkeypatch.context() as patched, pytest.raises(KilledError):
+        patched.setattr("defi_models.training.run.save_whole", raising(KilledError))
+        train_all(five, out, data, ("autoencoder",))
+    state = (out / "autoencoder.state").read_bytes()
+    with pytest.raises(TrainingError, match=r"autoencoder\.state: 5 steps are done, got a run of 2; give more --steps"):
+        train_all(TINY, out, data, ("autoencoder",))
+    (data / "episode_000003.npz").write_bytes((data / "episode_000000.npz").read_bytes())
+    with pytest.raises(TrainingError, match=r"belongs to a run with data .*, got "):
+        train_all(five, out, data, ("autoencoder",))
+    (data / "episode_000003.npz").unlink()
+    assert (out / "autoencoder.state").read_bytes() == state
+    seven = replace(TINY, schedules={"autoencoder": replace(TINY.schedules["autoencoder"], steps=7)})
+    told = train_all(seven, out, data, ("autoencoder",))
+    assert told[0] == "goes on at step 5 of a run of 5 steps, with 7 now"
+    assert json.loads((out / "autoencoder.figures.json").read_text())["steps"] == 7
+
+
+def test_a_state_that_says_less_of_whose_it_is_is_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of an older version."""
+    whole, _ = run_fit(tmp_path / "a", None, monkeypatch)
+    with pytest.raises(KilledError):
+        run_fit(tmp_path, 4, monkeypatch)
+    with safe_open(str(tmp_path / "run.state"), framework="pt") as file:
+        header = file.metadata()
+    older = {name: header[name] for name in ("step", "history", "seed", "batch")}
+    save_file(load_file(str(tmp_path / "run.state")), str(tmp_path / "run.state"), metadata=older)
+    torch.testing.assert_close(run_fit(tmp_path, None, monkeypatch)[0], whole, rtol=0, atol=0)
+
+
+def raising(error: type[Exception]) -> Callable[..., None]:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    return refuse
 
 
 def test_half_written_state_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

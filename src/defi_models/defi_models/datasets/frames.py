@@ -102,6 +102,11 @@ class Frames:
         return len(self.episode)
 
     @property
+    def identity(self) -> str:
+        """Identifies the data by the files they were read from, their rate and how many they are."""
+        return hashlib.sha256(f"{self.made_of} {self.step_ns} {len(self)}".encode()).hexdigest()[:16]
+
+    @property
     def key(self) -> str:
         """Tells mixtures and videos apart from each other; empty for one set of demonstrations."""
         if self.shares is None and not self.folder.name.endswith(VIDEO_SUFFIX):

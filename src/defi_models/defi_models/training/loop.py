@@ -62,6 +62,7 @@ def fit(
     watch: Watch | None = None,
     precision: parallel.Precision = "auto",
     unused: bool = False,
+    whose: Mapping[str, str] | None = None,
 ) -> dict[str, float]:
     """Trains `module` in place and leaves the averaged weights in it.
 
@@ -75,19 +76,22 @@ def fit(
         watch: Shows how it goes.
         precision: Of the passes; weights and their average stay float32.
         unused: Whether some parameters take no part in the loss.
+        whose: What tells the run from others, beside its seed and batch; a state on disk must have the same.
 
     Returns:
         The figures averaged over the last tenth of the steps.
 
     Raises:
-        TrainingError: the loss is not finite, the batch is too small to share, or the state on disk is another model's.
+        TrainingError: the loss is not finite, the batch is too small to share, or the state on disk is another run's or further
+            than this one goes.
     """
     check_shares(schedule)
     watch = watch or Watch()
     engine = parallel.engine(precision, unused=unused)
     objective, optimizer = parallel.prepare(engine, Objective(module, loss), adamw(module, schedule))
-    state = State(module, optimizer, engine.scaler, {"seed": seed, "batch": schedule.batch})
-    first, figures = state.resume(out)
+    own = {"seed": seed, "batch": schedule.batch, **(whose or {})}
+    state = State(module, optimizer, engine.scaler, own, schedule.steps)
+    first, figures = state.resume(out, watch.tell)
     history = deque(figures, maxlen=max(1, schedule.steps // 10))
     saved = time.monotonic()
     module.train()

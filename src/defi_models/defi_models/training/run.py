@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -219,8 +220,19 @@ class Run:
             watch=watch,
             precision=self.precision,
             unused=unused,
+            whose={name: str(value) for name, value in self._whose.items()},
         )
         return {**figures, "steps": schedule.steps, "batch": schedule.batch, "seconds": round(time.monotonic() - start)}
+
+    @property
+    def _whose(self) -> dict[str, Any]:
+        """What a stage that was killed must find again to go on: else it ends as a mixture of two runs."""
+        shares = [share.weight for share in self.frames.shares or ()]
+        return {
+            "model": hashlib.sha256(json.dumps(asdict(self.config), sort_keys=True).encode()).hexdigest()[:16],
+            "data": f"{self.frames.identity}{shares or ''}",
+            "start": self.start.checkpoint.fingerprint if self.start is not None else "none",
+        }
 
     def _state(self, stage: str) -> Path:
         return self.out / f"{stage}.resume"

@@ -59,7 +59,7 @@ def latents_of(run: Run, gfdm: Gfdm) -> Rows | np.ndarray:
                 latents[seen, camera] = autoencoder.encode(images).cpu().numpy()
 
     shape = (len(frames), frames.most_views, *gfdm.latent_shape)
-    made_of = f"{fingerprint(autoencoder.state_dict())} {data_of(frames)}"
+    made_of = f"{fingerprint(autoencoder.state_dict())} {frames.identity}"
     return run.cached(f"latents{frames.key}.npy", shape, made_of, fill)
 
 
@@ -82,10 +82,5 @@ def features_of(run: Run, forward: ForwardHalf, windows: np.ndarray, tokens: Ten
 
     shape = (len(windows), *forward.feature_shape)
     asked = hashlib.sha256(windows.tobytes() + tokens.numpy().tobytes()).hexdigest()[:16]
-    made_of = f"{fingerprint(forward.state_dict())} {asked} {data_of(run.frames)}"
+    made_of = f"{fingerprint(forward.state_dict())} {asked} {run.frames.identity}"
     return run.cached(f"features{run.frames.key}.npy", shape, made_of, fill)
-
-
-def data_of(frames: Frames) -> str:
-    """Identifies data by the files they were read from, their rate and how many they are."""
-    return hashlib.sha256(f"{frames.made_of} {frames.step_ns} {len(frames)}".encode()).hexdigest()[:16]

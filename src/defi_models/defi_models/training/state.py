@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +38,21 @@ class State:
         optimizer: Over its parameters.
         scaler: Of half-precision gradients; None where there is none.
         whose: What a run must share to go on from it, as in its seed.
+        steps: Of the whole run.
     """
 
     def __init__(
-        self, module: nn.Module, optimizer: Optimizer, scaler: Any = None, whose: Mapping[str, int] | None = None
+        self,
+        module: nn.Module,
+        optimizer: Optimizer,
+        scaler: Any = None,
+        whose: Mapping[str, int | str] | None = None,
+        steps: int = 0,
     ) -> None:
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         self.buffers = dict(module.named_buffers())
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
-        self.optimizer, self.scaler, self.whose = optimizer, scaler, whose or {}
+        self.optimizer, self.scaler, self.whose, self.steps = optimizer, scaler, whose or {}, steps
 
     @property
     def sharded(self) -> bool:
@@ -73,15 +79,18 @@ class State:
         tensors |= {f"average.{k}": parallel.whole(v) for k, v in self.average.items()}
         slots = self.optimizer.state_dict()["state"]
         tensors |= {f"adam.{i}.{k}": parallel.whole(v) for i, some in slots.items() for k, v in some.items()}
-        header = {"step": str(step), "history": json.dumps([dict(row) for row in history])}
+        header = {"step": str(step), "steps": str(self.steps), "history": json.dumps([dict(row) for row in history])}
         header |= {name: str(value) for name, value in self.whose.items()}
         if self.scaler is not None:
             header["scaler"] = json.dumps(self.scaler.state_dict())
         if parallel.rank() == 0:
             save_whole(tensors, out.with_suffix(".state"), header)
 
-    def resume(self, out: Path) -> tuple[int, list[Figures]]:
+    def resume(self, out: Path, tell: Callable[[str], None]) -> tuple[int, list[Figures]]:
         """Reads back what was saved; the step to go on with, and the last figures. (0, []) where nothing was saved.
+
+        Headers of older versions say less of whose they are, and are not held against what they do not say. Another
+        number of steps is told; the learning rate follows it from there.
 
         Raises:
             TrainingError: the file is damaged or belongs to another model or run.
@@ -101,6 +110,11 @@ class State:
                 raise TrainingError(
                     f"{path}: belongs to a run with {name} {header[name]}, got {value}; give that, or delete it to begin anew"
                 )
+        if int(header["step"]) > self.steps:
+            raise TrainingError(
+                f"{path}: {header['step']} steps are done, got a run of {self.steps}; give more --steps, or delete it to "
+                "begin anew"
+            )
         for kind, targets in (("weight", self.parameters), ("average", self.average), ("buffer", self.buffers)):
             for name, target in targets.items():
                 if f"{kind}.{name}" in tensors:
@@ -108,8 +122,10 @@ class State:
         self._resume_optimizer(tensors)
         if self.scaler is not None and "scaler" in header:
             self.scaler.load_state_dict(json.loads(header["scaler"]))
-        step = int(header["step"])
+        step, before = int(header["step"]), int(header.get("steps", self.steps))
         logger.info("resuming %s at step %d", out.name, step)
+        if before != self.steps:
+            tell(f"goes on at step {step} of a run of {before} steps, with {self.steps} now")
         return step, json.loads(header.get("history", "[]"))
 
     def _check(self, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -68,6 +68,11 @@ class Watch:
 
             self._curves = SummaryWriter(str(self._run / "curves" / self._stage), purge_step=first or None)
 
+    def tell(self, line: str) -> None:
+        """Shows a line, also beside a bar."""
+        if self._lines is not None:
+            self._lines(line)
+
     def step(self, done: int, figures: Figures) -> None:
         """`done` steps are done; these are the figures of the last."""
         self._recent.append(figures)
