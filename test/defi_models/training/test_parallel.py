@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from sharded import train_stages, work_together
 from tiny import tiny_episodes, train_line
 
+from defi_models.cli import main
 from defi_models.contract import ConfigError
 from defi_models.training import parallel
 from defi_models.training.loop import TrainingError, check_shares, fit
@@ -109,6 +110,18 @@ def test_half_precision_passes_keep_whole_weights(tmp_path: Path) -> None:
     assert set(seen) == {torch.bfloat16}
     assert {p.dtype for p in module.parameters()} == {torch.float32}
     assert math.isfinite(figures["loss"])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_what_a_process_refuses_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It was torch's traceback of a process within a process."""
+    data, out = tiny_episodes(tmp_path / "data"), tmp_path / "run"
+    command = ["train", "gfdm", "--preset", "test", "--data", str(data), "--out", str(out), "--processes", "2"]
+    assert main(command) == 2
+    told = capsys.readouterr().err
+    assert "autoencoder.safetensors is missing: run `defi train autoencoder`" in told
+    assert "Traceback" not in told
 
 
 def test_one_process_needs_no_rendezvous(tmp_path: Path) -> None:

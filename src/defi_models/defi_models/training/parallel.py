@@ -17,14 +17,15 @@ import torch.distributed as dist
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs
 from torch.distributed.tensor import DTensor
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 from torch.nn.parallel import DistributedDataParallel
 
-from defi_models.contract import ConfigError
+from defi_models.contract import ConfigError, DefiError
 
 Precision = Literal["auto", "no", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("auto", "no", "bf16", "fp16")
 Module = TypeVar("Module", bound=torch.nn.Module)
+REFUSED = ".refused"  # ending of a file in which a process leaves its error
 MEMBER = "RANK"  # set by torchrun, accelerate and `launch` in each process that trains with others
 
 
@@ -155,16 +156,25 @@ def write(target: torch.Tensor, values: torch.Tensor) -> None:
 
 
 def launch(processes: int, work: Callable[[], None]) -> None:
-    """Runs `work` (picklable) in `processes` processes of this machine that train together; here when it is one."""
+    """Runs `work` (picklable) in `processes` processes of this machine that train together; here when it is one.
+
+    Raises:
+        DefiError: what one of them raised.
+    """
     if processes == 1:
         work()
         return
     with tempfile.TemporaryDirectory() as folder:
-        rendezvous = (Path(folder) / "rendezvous").as_uri()
-        spawn(_member, (processes, rendezvous, work), nprocs=processes)
+        try:
+            spawn(_member, (processes, Path(folder), work), nprocs=processes)
+        except (ProcessRaisedException, ProcessExitedException) as error:
+            refusals = sorted(Path(folder).glob(f"*{REFUSED}"))
+            if not refusals:
+                raise
+            raise DefiError(refusals[0].read_text(encoding="utf-8")) from error
 
 
-def _member(number: int, processes: int, rendezvous: str, work: Callable[[], None]) -> None:
+def _member(number: int, processes: int, folder: Path, work: Callable[[], None]) -> None:
     threads = max(1, (os.cpu_count() or 1) // processes)
     os.environ |= {MEMBER: str(number), "LOCAL_RANK": str(number)}
     os.environ |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
@@ -172,9 +182,13 @@ def _member(number: int, processes: int, rendezvous: str, work: Callable[[], Non
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all processes are on this machine
     torch.set_num_threads(threads)
     backend = "nccl" if torch.cuda.is_available() else "gloo"
+    rendezvous = (folder / "rendezvous").as_uri()
     dist.init_process_group(backend, init_method=rendezvous, rank=number, world_size=processes)
     try:
         join()
         work()
+    except DefiError as error:  # the others may notice that this one is gone before it is told why
+        (folder / f"{number}{REFUSED}").write_text(str(error), encoding="utf-8")
+        raise
     finally:
         dist.destroy_process_group()
