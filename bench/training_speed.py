@@ -46,8 +46,8 @@ def main() -> None:
         begun.append((time.perf_counter(), time.process_time()))
         rows = np.sort(step.rng.choice(WINDOWS, size=step.batch))[step.own]
         inputs = InverseInputs(features[rows].float(), tokens[rows], proprioception[rows])
-        noise = step.normal(*actions.shape[1:])
-        return model.loss(inputs, actions[rows], step.uniform(), noise), {}
+        noise = step.normal(chosen.noise_draws, *actions.shape[1:])
+        return model.loss(inputs, actions[rows], step.uniform(chosen.noise_draws), noise), {}
 
     schedule = replace(chosen.schedules["policy"], steps=args.steps + WARM_UP)
     with tempfile.TemporaryDirectory() as folder:
@@ -55,7 +55,13 @@ def main() -> None:
     wall, cpu = np.diff(np.array(begun), axis=0)[WARM_UP - 1 :].T
     low, middle, high = np.quantile(wall, [0.1, 0.5, 0.9])
     figures = {"median_s": middle, "p10_s": low, "p90_s": high, "cpu_median_s": np.median(cpu)}
-    about = {"preset": args.preset, "threads": args.threads, "batch": schedule.batch, "steps": len(wall)}
+    about = {
+        "preset": args.preset,
+        "threads": args.threads,
+        "batch": schedule.batch,
+        "noise_draws": chosen.noise_draws,
+        "steps": len(wall),
+    }
     print(json.dumps(about | {name: round(float(value), 4) for name, value in figures.items()}))
 
 
