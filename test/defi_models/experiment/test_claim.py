@@ -135,7 +135,12 @@ def test_report_shows_meta_world_and_what_a_chunk_of_the_papers_model_takes(tmp_
     metaworld.write_text(json.dumps({**said, "per_task": scores}))
     about = {"policy": "base", "device": "cpu", "threads": 2, "chunks": 1, "peak": {"host_gib": 11.25}}
     latency.write_text(
-        json.dumps({**about, "median_ms": {"GFDM": 123456.0, "GIDM": 1.0, "decoder": 2.0, "chunk": 130000.5}})
+        json.dumps(
+            {
+                **about,
+                "median_ms": {"forward half": 3.0, "GFDM": 123456.0, "GIDM": 1.0, "decoder": 2.0, "chunk": 130000.5},
+            }
+        )
     )
     given = ["claim", "--out", str(tmp_path), "--report", "--page", str(page), "--metaworld", str(metaworld)]
     assert main([*given, "--latency", str(latency)]) == 0
@@ -143,6 +148,7 @@ def test_report_shows_meta_world_and_what_a_chunk_of_the_papers_model_takes(tmp_
     assert "`mt10`, 4 attempts" in text and "**75.0%** [30.1%, 95.4%]" in text
     assert "| reach-v3 | 3 of 4 | [30%, 95%] |" in text
     assert "11.2 GiB of host memory, within 24 GiB" in text and "| GFDM | 123,456.0 | 86.1 |" in text
+    assert "| forward half | 3.0 |  |" in text, "what `--compiled` times"
 
 
 def test_report_refuses_a_file_of_another_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -263,7 +263,7 @@ def metaworld_section(report: Report) -> str:
 def latency_section(report: Report) -> str:
     """How long one chunk of a model takes, and what it holds."""
     median, peak = report["median_ms"], report["peak"]
-    rows = [[stage, f"{median[stage]:,.1f}", f"{paper_ms:g}"] for stage, paper_ms in CHUNK_MS.items()]
+    rows = [[stage, f"{ms:,.1f}", f"{CHUNK_MS[stage]:g}" if stage in CHUNK_MS else ""] for stage, ms in median.items()]
     held = ", ".join(f"{gib:.1f} GiB of {name.removesuffix('_gib')} memory" for name, gib in peak.items())
     fits = "within" if peak["host_gib"] <= TARGET_GIB else "above"
     return (
