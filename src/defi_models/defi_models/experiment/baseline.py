@@ -129,7 +129,9 @@ class EntangledEngine:
             part: {name.removeprefix(f"{part}."): w for name, w in weights.items() if name.startswith(f"{part}.")}
             for part in ("autoencoder", "network")
         }
-        self._autoencoder = ForwardHalf(checkpoint.config).gfdm.autoencoder.eval()
+        gfdm = ForwardHalf(checkpoint.config).gfdm
+        self.feature_shape = (len(checkpoint.config.cameras), *gfdm.latent_shape)
+        self._autoencoder = gfdm.autoencoder.eval()
         self._autoencoder.load_state_dict(parts["autoencoder"])
         self._network = new_network(checkpoint.config).eval()
         self._network.load_state_dict(parts["network"])
@@ -173,4 +175,4 @@ def load_entangled(folder: Path) -> DefiPolicy:
     """
     checkpoint = read_checkpoint(folder)
     engine = EntangledEngine(checkpoint)
-    return DefiPolicy(checkpoint, engine, engine)
+    return DefiPolicy(checkpoint, engine, engine, engine.feature_shape)

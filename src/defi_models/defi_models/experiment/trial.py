@@ -90,7 +90,6 @@ class Trial:
         for stage in wanted:
             if not (shared.out / f"{stage}.safetensors").is_file():
                 self.progress(f"seed {self.seed}: {stage}, shared by the arms that need it")
-                shared.describe(stage)
                 STAGE_FUNCTIONS[stage](shared)
 
     def _training(self, arm: Arm, place: Path) -> Run:
@@ -103,7 +102,6 @@ class Trial:
         """Stage 3 of an arm, on what it shares and on fresh weights for what is not pretrained."""
         shared, place = self.folder / SHARED, training.out
         place.mkdir(parents=True, exist_ok=True)
-        training.describe("policy")
         given = ["autoencoder", *(stage for stage in PRETRAINED if getattr(arm, stage))]
         for file in (*(f"{stage}.safetensors" for stage in given), *(f"{stage}.figures.json" for stage in given)):
             shutil.copyfile(shared / file, place / file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import TypeVar
 
@@ -34,15 +35,23 @@ class DefiPolicy:
         checkpoint: A policy's folder.
         forward: Runs the GFDM; None in a process that only acts.
         inverse: Runs the inverse half; None in a process that only imagines.
+        feature_shape: Of what the one half hands to the other; that of the model's features if absent.
 
     Raises:
         CheckpointError: the checkpoint has no normalisation statistics.
     """
 
-    def __init__(self, checkpoint: Checkpoint, forward: ForwardEngine | None, inverse: InverseEngine | None) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        forward: ForwardEngine | None,
+        inverse: InverseEngine | None,
+        feature_shape: tuple[int, ...] | None = None,
+    ) -> None:
         if checkpoint.statistics is None:
             raise CheckpointError(f"checkpoint {checkpoint.folder} has no normalisation statistics")
-        self._spec = checkpoint.spec()
+        spec = checkpoint.spec()
+        self._spec = spec if feature_shape is None else replace(spec, feature_shape=feature_shape)
         self._config = checkpoint.config
         self._images = ImageTransform(checkpoint.config.gfdm.image_size)
         self._actions = ActionTransform(checkpoint.statistics, checkpoint.config.action_encoding)
