@@ -61,7 +61,10 @@ def test_numbers_too_small_are_refused_by_the_name_of_their_option() -> None:
     ("command", "message"),
     [
         (["eval", "tasks", "--policy", "scripted", "--jobs", "0"], "--jobs: got 0"),
-        (["eval", "tasks", "--policy", "scripted", "--timeout-s", "0"], "--timeout-s: got 0.0, expected more than 0"),
+        (
+            ["eval", "tasks", "--policy", "scripted", "--timeout-s", "0"],
+            "--timeout-s: got 0.0, expected a time of more than 0",
+        ),
         (["eval", "metaworld", "--policy", "expert", "--jobs", "0"], "--jobs: got 0"),
         (["eval", "calvin", "--policy", "scripted", "--dataset", "none", "--chains", "0"], "--chains: got 0"),
         (["eval", "simpler", "--policy", "scripted", "--horizon", "-1"], "--horizon: got -1"),
