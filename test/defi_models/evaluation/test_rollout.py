@@ -13,6 +13,7 @@ from defi_models.evaluation.rollout import (
     add_timing_arguments,
     attempt,
     check_serves,
+    opened,
     say_unlearnt,
     timing_of,
 )
@@ -83,6 +84,12 @@ def test_each_task_is_asked_for_in_all_its_wordings():
             task = tasks[seed % 4]
             attempt(world, Asked(), task, seed, Timing(timeout_s=0.01))
     assert all(len(heard[task]) >= 2 for task in tasks)
+
+
+def test_each_job_of_a_process_gets_an_expert_of_its_own():
+    """Experts draw as they plan: shared, what came of a task depended on which process had done which before it."""
+    first, again = opened("scripted"), opened("scripted")
+    assert first[0] is again[0] and first[1] is not again[1]
 
 
 def test_what_a_policy_was_never_shown_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -12,15 +12,23 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 from defi_models.contract import NS_PER_S, Policy
 from defi_models.evaluation.clip import Clip
-from defi_models.evaluation.rollout import Rollout, Timing, add_timing_arguments, check_serves, say_unlearnt, timing_of
+from defi_models.evaluation.rollout import (
+    Rollout,
+    Timing,
+    add_timing_arguments,
+    check_serves,
+    opened,
+    say_unlearnt,
+    timing_of,
+)
 from defi_models.evaluation.score import ChainRun, ChainScore, print_score
 from defi_models.files import check_folder, check_place, write_json
-from defi_models.inference.load import BACKENDS, SCRIPTED, load_policy, read_spec
+from defi_models.inference.load import BACKENDS, read_spec
 from defi_models.options import check_at_least
 from defi_sim.chains import Chain, draw_chain
 from defi_sim.style import SPLITS
@@ -69,16 +77,8 @@ def run_chains(benchmark: Benchmark, chains: int, jobs: int, progress: Callable[
     return sorted(runs, key=lambda run: run.index)
 
 
-@lru_cache(maxsize=1)
-def _opened(benchmark: Benchmark) -> tuple[World, Policy]:
-    """Opened once a worker process, by its first chain: what goes wrong in a pool's initializer is tried for ever."""
-    return World(), load_policy(benchmark.policy, backend=benchmark.backend, threads=1)
-
-
 def _run_numbered(benchmark: Benchmark, index: int) -> ChainRun:
-    world, policy = _opened(benchmark)
-    if benchmark.policy == SCRIPTED:  # experts draw as they plan: a chain must not depend on those before it
-        policy = load_policy(SCRIPTED)
+    world, policy = opened(benchmark.policy, benchmark.backend)
     return run_chain(world, policy, draw_chain(benchmark.seed, index, benchmark.split), index, benchmark)
 
 

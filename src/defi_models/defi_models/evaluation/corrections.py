@@ -12,7 +12,7 @@ import multiprocessing
 import sys
 import time
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,9 @@ import numpy as np
 from defi_models.contract import NS_PER_S, ConfigError, Policy
 from defi_models.datasets.episodes import save_episode
 from defi_models.datasets.simulated import episode_of
-from defi_models.evaluation.rollout import Rollout, Timing, add_timing_arguments, timing_of
+from defi_models.evaluation.rollout import Rollout, Timing, add_timing_arguments, opened, timing_of
 from defi_models.files import check_folder
-from defi_models.inference.load import BACKENDS, load_policy, read_spec
+from defi_models.inference.load import BACKENDS, read_spec
 from defi_models.options import check_at_least
 from defi_sim.play import FIRST_TASKS, play
 from defi_sim.task import Task
@@ -90,14 +90,8 @@ def correct(world: World, policy: Policy, wanted: Wanted, seed: int, first_task:
     return Outcome(done, shown, failed)
 
 
-@lru_cache(maxsize=1)
-def _opened(wanted: Wanted) -> tuple[World, Policy]:
-    """Opened once a worker process, by its first row: what goes wrong in a pool's initializer is tried for ever."""
-    return World(), load_policy(wanted.policy, backend=wanted.backend, threads=1)
-
-
 def _correct(wanted: Wanted, job: tuple[int, str]) -> Outcome:
-    return correct(*_opened(wanted), wanted, *job)
+    return correct(*opened(wanted.policy, wanted.backend), wanted, *job)
 
 
 class Correct:

@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from defi_models.contract import (
     Promised,
     Proprioception,
 )
-from defi_models.inference.load import SCRIPTED, resolve
+from defi_models.inference.load import SCRIPTED, load_policy, resolve
 from defi_ros.control.arm import ArmCore
 from defi_ros.control.authority import Mode
 from defi_ros.control.kinematics import Kinematics
@@ -241,6 +242,21 @@ class Rollout:
         if self._promises is not None:
             self._promises.note(chunk, due_ns)
         return due_ns, chunk
+
+
+@lru_cache(maxsize=1)
+def _kept(policy: str, backend: str) -> tuple[World, Policy]:
+    return World(), load_policy(policy, backend=backend, threads=1)
+
+
+def opened(policy: str, backend: str = "torch") -> tuple[World, Policy]:
+    """A world and a policy for a process that judges, opened by its first job and kept for those that follow.
+
+    What goes wrong in a pool's initializer is tried for ever. Experts draw as they plan, so each job gets its own: what
+    comes of it must not depend on those before it in the same process.
+    """
+    world, loaded = _kept(policy, backend)
+    return world, load_policy(SCRIPTED) if policy == SCRIPTED else loaded
 
 
 def attempt(world: World, policy: Policy, task: str, seed: int, timing: Timing, *, split: str = "train") -> Attempt:

@@ -7,11 +7,9 @@ import multiprocessing
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from defi_models.contract import Policy
 from defi_models.evaluation.interval import wilson_interval
 from defi_models.evaluation.rollout import (
     Attempt,
@@ -19,15 +17,15 @@ from defi_models.evaluation.rollout import (
     add_timing_arguments,
     attempt,
     check_serves,
+    opened,
     say_unlearnt,
     timing_of,
 )
 from defi_models.files import check_place, write_json
-from defi_models.inference.load import load_policy, read_spec
+from defi_models.inference.load import read_spec
 from defi_models.options import check_at_least
 from defi_sim.style import SPLITS
 from defi_sim.tasks import chosen_tasks
-from defi_sim.world import World
 
 
 @dataclass(frozen=True)
@@ -46,13 +44,8 @@ class Judge:
 
     def __call__(self, job: tuple[str, int]) -> Attempt:
         """Attempts a task in the scene of a seed."""
-        world, policy = _opened(self.policy)
+        world, policy = opened(self.policy)
         return attempt(world, policy, *job, self.timing, split=self.split)
-
-
-@lru_cache(maxsize=1)
-def _opened(policy: str) -> tuple[World, Policy]:
-    return World(), load_policy(policy, threads=1)
 
 
 class Tasks:

@@ -70,8 +70,7 @@ def fit(
         module: What is trained (parameters that need no gradient stay).
         loss: The loss and figures of one pass, means over its samples.
         schedule: How long and how fast.
-        out: Where the state for resuming lies, `<out>.state`. It stays when all steps are done, and a run that finds it
-            then trains no more: `forget` it once what was trained is in its place.
+        out: Where the state for resuming lies, `<out>.state`, until what was trained is in its place and it is `forget`ed.
         seed: Of all randomness.
         watch: Shows how it goes.
         precision: Of the passes; weights and their average stay float32.
@@ -82,8 +81,7 @@ def fit(
         The figures averaged over the last tenth of the steps.
 
     Raises:
-        TrainingError: the loss is not finite, the batch is too small to share, or the state on disk is another run's or further
-            than this one goes.
+        TrainingError: the loss is not finite, the batch too small to share, or the state on disk another run's.
     """
     check_shares(schedule)
     watch = watch or Watch()
