@@ -98,16 +98,18 @@ def test_half_precision_without_a_gpu_is_refused() -> None:
 def test_half_precision_passes_keep_whole_weights(tmp_path: Path) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)  # a process has one precision; this one had another
     module = torch.nn.Linear(4, 1)
-    seen: list[torch.dtype] = []
+    seen: list[tuple[torch.dtype, bool]] = []
 
     def loss(step: Step) -> tuple[torch.Tensor, dict[str, float]]:
         found = module(step.normal(4))
-        seen.append(found.dtype)
+        seen.append((found.dtype, torch.backends.cuda.flash_sdp_enabled()))
         return found.float().square().mean(), {}
 
     figures = fit(module, loss, Schedule(20, 8, 0.05), tmp_path / "run", seed=0, precision="bf16")
     AcceleratorState._reset_state(reset_partial_state=True)
-    assert set(seen) == {torch.bfloat16}
+    fused = torch.cuda.is_available()  # on a CPU its gradients are slow
+    assert set(seen) == {(torch.bfloat16, fused)}
+    assert torch.backends.cuda.flash_sdp_enabled()
     assert {p.dtype for p in module.parameters()} == {torch.float32}
     assert math.isfinite(figures["loss"])
 

@@ -156,7 +156,8 @@ def _gradients(
         torch.manual_seed(seed_of([seed, index, parallel.rank() * schedule.accumulate + part, passes]))  # dropout
         last = part + 1 == schedule.accumulate
         with contextlib.nullcontext() if last else engine.no_sync(objective):
-            value, figures = objective(step)
+            with parallel.attention(engine):
+                value, figures = objective(step)
             weight = step.count / schedule.batch  # of the mean over the whole batch
             row = torch.tensor([float(value.detach()), *figures.values()]) * weight
             sums = row if part == 0 else sums + row

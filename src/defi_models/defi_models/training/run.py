@@ -36,7 +36,7 @@ from defi_models.training.loop import fit
 from defi_models.training.presets import Preset
 from defi_models.training.start import Start
 from defi_models.training.state import TrainingError, forget, save_whole
-from defi_models.training.step import Step
+from defi_models.training.step import Step, share
 from defi_models.training.watch import Picture, Watch
 from defi_models.words import Tokenizer, tokenizer_of, vocabulary
 
@@ -259,28 +259,37 @@ class Run:
             for p in chosen:
                 p.requires_grad_(False)
 
-    def cached(self, name: str, shape: Sequence[int], made_of: str, fill: Callable[[np.ndarray], None]) -> np.ndarray:
-        """Float16 numbers computed once a run by the first process, kept in its folder and mapped into memory.
+    def cached(
+        self, name: str, shape: Sequence[int], made_of: str, fill: Callable[[np.ndarray, range], None]
+    ) -> np.ndarray:
+        """Float16 numbers computed once a run, by all processes of a machine; kept in its folder, mapped into memory.
 
         Args:
             name: Of the file.
             shape: Of the numbers.
             made_of: Identifies what they are computed from; they are computed again when that was something else.
-            fill: Computes them.
+            fill: Computes those of some rows.
 
         Raises:
             TrainingError: they are there, and are not of this shape.
         """
         path = self.out / name
-        note = self.out / f"{name}.of"
-        if parallel.rank() == 0 and note.is_file() and note.read_text() != made_of:
-            path.unlink(missing_ok=True)
-        if not path.is_file() and parallel.rank() == 0:
-            part = path.with_name(f".{name}.part")
-            values = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=tuple(shape))
+        note, part = self.out / f"{name}.of", self.out / f".{name}.part"
+        number, count = parallel.fillers()
+        if number == 0:
+            if note.is_file() and note.read_text() != made_of:
+                path.unlink(missing_ok=True)
+            if not path.is_file():
+                np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=tuple(shape))
+        parallel.barrier()
+        missing = not path.is_file()
+        if missing and number < count:
+            values = np.lib.format.open_memmap(part, mode="r+")
             with torch.inference_mode():
-                fill(values)
+                fill(values, range(shape[0])[share(shape[0], number, count)])
             values.flush()
+        parallel.barrier()
+        if missing and number == 0:
             write_text(note, made_of)
             part.replace(path)
         parallel.barrier()

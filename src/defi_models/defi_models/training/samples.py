@@ -50,9 +50,9 @@ def latents_of(run: Run, gfdm: Gfdm) -> Rows | np.ndarray:
         return frames.encoded.latents
     autoencoder = gfdm.autoencoder.to(parallel.device())
 
-    def fill(latents: np.ndarray) -> None:
-        for start in range(0, len(frames), ENCODE_BATCH):
-            rows = np.arange(start, min(start + ENCODE_BATCH, len(frames)))
+    def fill(latents: np.ndarray, wanted: range) -> None:
+        for start in wanted[::ENCODE_BATCH]:
+            rows = np.arange(start, min(start + ENCODE_BATCH, wanted.stop))
             for camera in range(latents.shape[1]):
                 seen = rows[frames.views_of(rows) > camera]
                 images = images_of(frames, seen, np.full(len(seen), camera)).to(parallel.device())
@@ -69,16 +69,16 @@ def features_of(run: Run, forward: ForwardHalf, windows: np.ndarray, tokens: Ten
     cameras = np.arange(len(run.config.cameras))
     forward = forward.to(parallel.device())
 
-    def fill(features: np.ndarray) -> None:
-        for start in range(0, len(windows), ENCODE_BATCH):
-            some = slice(start, start + ENCODE_BATCH)
+    def fill(features: np.ndarray, wanted: range) -> None:
+        for number, start in enumerate(wanted[::ENCODE_BATCH]):
+            some = slice(start, min(start + ENCODE_BATCH, wanted.stop))
             present = (
                 torch.from_numpy(np.asarray(latents[windows[some][:, None], cameras])).to(parallel.device()).float()
             )
             words, mask = forward.gfdm.text(tokens[some].to(parallel.device()))[:2]
             features[some] = forward.from_latents(present, words, mask).cpu().numpy()
-            if start % (REPORT_EVERY_BATCHES * ENCODE_BATCH) == 0:
-                run.progress(f"features {start}/{len(windows)}")
+            if number % REPORT_EVERY_BATCHES == 0:
+                run.progress(f"features {start - wanted.start}/{len(wanted)}")
 
     shape = (len(windows), *forward.feature_shape)
     asked = hashlib.sha256(windows.tobytes() + tokens.numpy().tobytes()).hexdigest()[:16]
