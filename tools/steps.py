@@ -160,20 +160,24 @@ class Journal:
             log.write(f"\n$ {' '.join(words)}\n")
             log.flush()
             start = log.tell()
-            process = subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=dict(os.environ if env is None else env),
-                cwd=cwd,
-                pass_fds=(lock,),
-                start_new_session=True,
-            )
+            process = None
             try:
+                with _interruptions_wait() as let_in:
+                    process = subprocess.Popen(
+                        words,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        env=dict(os.environ if env is None else env),
+                        cwd=cwd,
+                        pass_fds=(lock,),
+                        start_new_session=True,
+                        preexec_fn=let_in,
+                    )
                 code = process.wait() if heard is None else _follow(process, self.log, start, heard)
             except BaseException:
-                _stop(process)
+                if process is not None:
+                    _stop(process)
                 raise
         if code != 0:
             raise SetupError(self._explain(words, code, start))
@@ -194,6 +198,20 @@ class Journal:
                 python = f"{sys.version_info.major}.{sys.version_info.minor}"
                 return f"{cause.format(python=python, **found.groupdict())}\n  {said}"
         return said
+
+
+@contextmanager
+def _interruptions_wait() -> Iterator[Callable[[], object]]:
+    """Within it signals that end the set-up wait, so that nothing is started and not known; yields what lets them in."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+
+    def let_in() -> object:
+        return signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    try:
+        yield let_in
+    finally:
+        let_in()
 
 
 def _anew() -> str:

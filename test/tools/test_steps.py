@@ -119,11 +119,11 @@ def test_an_interruption_ends_the_running_command_too(tmp_path, number):
         "from pathlib import Path; from steps import Journal, only_one\n"
         f"folder = Path({str(tmp_path)!r})\n"
         "with only_one(folder / 'lock') as lock:\n"
-        "    Journal(folder / 'log').run(['sh', '-c', 'echo $$ > ' + str(folder / 'pid') + '; sleep 60'], lock)\n"
+        f"    said = 'echo $$ > ' + str(folder / 'pid') + '; kill -{number.value} $PPID; sleep 60'  # at once\n"
+        "    Journal(folder / 'log').run(['sh', '-c', said], lock)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     pid = wait_for_text(tmp_path / "pid")
-    process.send_signal(number)
     assert process.wait(10) != 0
     deadline_s = time.monotonic() + 5.0  # it was told to end, and does so in its own time
     while psutil.pid_exists(int(pid)) and psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE:

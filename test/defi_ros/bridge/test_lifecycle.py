@@ -259,3 +259,17 @@ def test_a_signal_ends_a_process_safely_and_in_time(number, how):
     assert process.returncode == 0
     assert output == "safe\n"
     assert time.monotonic() - started < 3.0  # 0.5 s when nothing else runs; the bound is that of `defi up`
+
+
+def test_a_node_that_hangs_after_a_signal_is_ended():
+    code = (
+        "import signal, threading, types; from defi_ros.bridge import process\n"
+        "node = types.SimpleNamespace(stopping=threading.Event(), state='active')\n"
+        "signal.signal(signal.SIGTERM, lambda *_: process._end(node))\n"
+        "print('up', flush=True)\n"
+        "while True: threading.Event().wait(60)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None and child.stdout.readline() == "up\n"
+    child.terminate()
+    assert child.wait(30) == -signal.SIGALRM

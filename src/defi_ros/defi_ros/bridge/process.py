@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SPIN_SLICE_S = 0.05  # how long a signal may go unnoticed
 SWITCH_INTERVAL_S = 0.0005  # a worker hands the interpreter over this soon; Python's own 5 ms would add up to that
+END_WITHIN_S = 3  # of a signal; more than `defi up` leaves a node, and it is what ends one whose parent was killed
 LAST_WORDS = 10  # callbacks that may still run after deactivation: answers to those who wait for one
 EXIT_CONFIGURE_FAILED = 2
 EXIT_FAILED = 1
@@ -38,7 +39,7 @@ def run(node_class: Callable[..., DefiNode], args: Sequence[str] | None = None) 
     """Runs one node until SIGINT, SIGTERM or its failure; returns the process' exit code.
 
     0 after a signal, 1 when it failed at work, 2 when it could not be configured or activated; then its one clear
-    message is the last line on stderr. Call it from the main thread.
+    message is the last line on stderr. SIGALRM ends it where it hangs after a signal. Call it from the main thread.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     context = Context()
@@ -63,8 +64,12 @@ def run(node_class: Callable[..., DefiNode], args: Sequence[str] | None = None) 
 
 
 def _end(node: DefiNode) -> None:
-    """Handles a signal. A node that is not configured yet moves nothing and need not finish loading."""
+    """Handles a signal. A node that is not configured yet moves nothing and need not finish loading.
+
+    The kernel ends a node that does not end by itself, wherever it hangs: in foreign code, in the middleware.
+    """
     node.stopping.set()
+    signal.alarm(END_WITHIN_S)
     if node.state == "configuring":
         _leave(0)
 
