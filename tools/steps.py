@@ -172,7 +172,7 @@ class Journal:
                         cwd=cwd,
                         pass_fds=(lock,),
                         start_new_session=True,
-                        preexec_fn=let_in,
+                        preexec_fn=let_in,  # noqa: PLW1509 - the set-up has one thread
                     )
                 code = process.wait() if heard is None else _follow(process, self.log, start, heard)
             except BaseException:

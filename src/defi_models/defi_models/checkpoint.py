@@ -25,6 +25,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from defi_models.config import ADDED, DefiConfig, PretrainedTextConfig
 from defi_models.contract import CheckpointError, ConfigError, PolicySpec
+from defi_models.files import existing_above, is_writable
 from defi_models.kinds import from_json
 from defi_models.transforms import Statistics
 from defi_models.words import CLIP_TOKENIZER, T5_TOKENIZER, Tokenizer, tokenizer_of
@@ -169,8 +170,8 @@ def check_replaceable(folder: Path) -> Path:
         ConfigError: it is a file, the working folder, holds something that is no checkpoint, or cannot be made.
     """
     place = folder.expanduser().resolve()
-    above = next(parent for parent in place.parents if parent.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
+    above = existing_above(place)
+    if not is_writable(above):
         raise ConfigError(
             f"checkpoint {folder}: got a place below {above}, expected one below a folder that can be written"
         )

@@ -24,8 +24,8 @@ def check_place(option: str, path: Path | None) -> None:
         return
     if path.is_dir():
         raise ConfigError(f"{option}: got {path}, which is a folder, expected a file to write")
-    above = next(folder for folder in path.absolute().parents if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
+    above = existing_above(path)
+    if not is_writable(above):
         raise ConfigError(f"{option}: got {path}, expected a file in a folder that can be written; {above} cannot")
 
 
@@ -37,21 +37,40 @@ def check_folder(option: str, path: Path | None) -> None:
     """
     if path is None:
         return
-    above = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
+    above = path if path.exists() else existing_above(path)
+    if not is_writable(above):
         raise ConfigError(f"{option}: got {path}, expected a folder that can be written to; {above} cannot")
+
+
+def existing_above(path: Path) -> Path:
+    """The nearest of the folders above a path that is there: it, or what is made in it, holds what is written."""
+    return next(folder for folder in path.absolute().parents if folder.exists())
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether it is a folder in which something can be made."""
+    return folder.is_dir() and os.access(folder, os.W_OK)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yields a place beside `path` to write to; it takes that name at the end, and goes on an error.
+
+    Folders above that are missing are made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all; folders above it that are missing are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with whole(path) as part:
         part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def write_json(path: Path | None, report: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ from torch import Tensor
 from defi_models.checkpoint import FORWARD, INVERSE, VIDEO, Checkpoint, check_replaceable, sha256, write_checkpoint
 from defi_models.config import PROPRIOCEPTION_WIDTH, DefiConfig, PretrainedTextConfig
 from defi_models.contract import CheckpointError, ConfigError
-from defi_models.files import interrupted_by_sigterm
+from defi_models.files import existing_above, interrupted_by_sigterm
 from defi_models.inventory import on_meta
 from defi_models.models.defi import ForwardHalf, InverseHalf
 from defi_models.official_keys import from_official, no_weights
@@ -104,7 +104,7 @@ def import_official(sources: Sources, out: Path, config: DefiConfig, *, arm: str
     if sources.gfdm is not None and not sources.gfdm.is_dir():
         raise ConfigError(f"import-official: got {sources.gfdm}, expected a folder that exists, with unet/ and vae/")
     out = check_replaceable(out)  # gigabytes are read below
-    above = next(folder for folder in out.parents if folder.exists())  # what is refused leaves no new folders
+    above = existing_above(out)  # what is refused leaves no new folders
     with interrupted_by_sigterm(), tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=above) as folder:
         made = Path(folder)
         weights = _tokenizers(sources, config, made)  # small, so first

@@ -24,7 +24,7 @@ from defi_models.datasets.episodes import Clip
 from defi_models.datasets.latents import FORMAT, MANIFEST, LoadedAutoencoder, load_autoencoder
 from defi_models.datasets.reading import DatasetError, read_json
 from defi_models.datasets.sources import open_source
-from defi_models.files import write_text
+from defi_models.files import whole, write_text
 from defi_models.transforms import ImageTransform
 
 PLAN = "plan.json"
@@ -170,23 +170,22 @@ def write_shard(plan: Plan, number: int) -> dict[str, Any]:
     described: dict[str, dict[str, Any]] = {}
     damaged: dict[str, str] = {}
     path = plan.shard(number)
-    part = path.with_name(f".{path.name}.part")
-    with TarWriter(str(part)) as writer:
-        for place, name in enumerate(plan.clips(number)):
-            try:
-                clip = source.read(name, plan.step_ns, actions=False)
-            except DatasetError as error:
-                damaged[name] = str(error)
-                continue
-            latents = _latents(clip, plan, loaded)
-            key = f"{number:06d}_{place:06d}"
-            about = {"name": name, "task": clip.task, "instructions": list(clip.instructions)}
-            writer.write({"__key__": key, "latents.npy": latents, "json": about})
-            described[key] = about | {"length": len(latents), "views": latents.shape[1]}
-    for key, offset in _offsets(part):
-        described[key]["offset"] = offset
+    with whole(path) as part:
+        with TarWriter(str(part)) as writer:
+            for place, name in enumerate(plan.clips(number)):
+                try:
+                    clip = source.read(name, plan.step_ns, actions=False)
+                except DatasetError as error:
+                    damaged[name] = str(error)
+                    continue
+                latents = _latents(clip, plan, loaded)
+                key = f"{number:06d}_{place:06d}"
+                about = {"name": name, "task": clip.task, "instructions": list(clip.instructions)}
+                writer.write({"__key__": key, "latents.npy": latents, "json": about})
+                described[key] = about | {"length": len(latents), "views": latents.shape[1]}
+        for key, offset in _offsets(part):
+            described[key]["offset"] = offset
     result = {"clips": list(described.values()), "damaged": damaged}
-    part.replace(path)
     write_text(path.with_suffix(".json"), json.dumps(result))
     return result
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from defi_models.contract import FloatArray
 from defi_models.datasets.reading import DatasetError, reading
+from defi_models.files import whole
 
 GRIPPER_SLACK = 0.02  # an opening measured may be a little out of 0..1
 NORM_SLACK = 0.05  # quaternions are rounded where they are written; anything farther from 1 is something else
@@ -138,11 +138,9 @@ def save_episode(episode: Episode, path: Path) -> None:
         coded = [cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1] for image in images]
         packed[f"png.{camera}"] = np.concatenate(coded)
         packed[f"sizes.{camera}"] = np.array([len(c) for c in coded])
-    half_written = path.with_suffix(".part")
     packed |= {name: np.asarray(getattr(episode, name)) for name in (*_LABELS, *_ARRAYS)}
-    with half_written.open("wb") as file:
+    with whole(path) as part, part.open("wb") as file:
         np.savez(file, allow_pickle=False, **packed)
-    os.replace(half_written, path)
 
 
 def load_episode(path: Path) -> Episode:

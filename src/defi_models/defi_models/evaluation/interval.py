@@ -20,6 +20,12 @@ def wilson_interval(successes: float, count: float, z: float = 1.959964) -> tupl
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
+def success_line(name: str, successes: int, count: int, more: str = "") -> str:
+    """How a success rate is told to people: name, count, share and 95 % interval, and what is added to them."""
+    low, high = wilson_interval(successes, count)
+    return f"{name:<28}{successes:>4}/{count:<4} {successes / max(1, count):>6.1%}  [{low:.1%}, {high:.1%}]{more}\n"
+
+
 def length_interval(lengths: Sequence[int], longest: int, seed: int = 0) -> tuple[float, float]:
     """The 95 % interval of the average length of chains that end at 0..`longest`.
 

@@ -10,6 +10,7 @@ import multiprocessing
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from defi_models.contract import ConfigError
 from defi_models.evaluation.environment import check_policy, follow
-from defi_models.evaluation.interval import wilson_interval
+from defi_models.evaluation.interval import success_line, wilson_interval
 from defi_models.files import check_place, write_json
 from defi_models.inference.load import BACKENDS, load_policy, read_spec
 from defi_models.options import check_at_least
@@ -44,7 +45,7 @@ class MetaWorldScore:
     seed: int
 
 
-def judge(policy: str, backend: str, task: str, episodes: int, seed: int, horizon: int | None) -> MetaWorldScore:
+def judge(policy: str, backend: str, episodes: int, seed: int, horizon: int | None, task: str) -> MetaWorldScore:
     """Attempts one task from `episodes` arrangements; the policy "expert" is Meta-World's own."""
     loaded = None if policy == EXPERT else load_policy(policy, backend=backend, threads=1)
     table, successes = MetaWorldTable(task, seed, step_ns=STEP_NS if loaded is None else loaded.spec.step_ns), []
@@ -92,11 +93,11 @@ class MetaWorldEvaluation:
         if args.policy != EXPERT:
             spec = read_spec(args.policy)
             check_policy(spec, ARMS, tuple(CAMERAS), spec.step_ns, "Meta-World")
-        jobs = [(args.policy, args.backend, task, args.episodes, args.seed, args.horizon) for task in args.tasks]
+        work = partial(judge, args.policy, args.backend, args.episodes, args.seed, args.horizon)
         scores: list[MetaWorldScore] = []
         sys.stdout.write(f"policy {args.policy}  seed {args.seed}\n")
-        with multiprocessing.get_context("spawn").Pool(min(args.jobs, len(jobs))) as pool:
-            for score in pool.imap(_judge, jobs):
+        with multiprocessing.get_context("spawn").Pool(min(args.jobs, len(args.tasks))) as pool:
+            for score in pool.imap(work, args.tasks):
                 scores.append(score)
                 _say(score.task, score.successes)
                 about = {"policy": args.policy, "seed": args.seed, "horizon": args.horizon}
@@ -116,12 +117,6 @@ def score_of(scores: Sequence[MetaWorldScore]) -> dict[str, Any]:
     }
 
 
-def _judge(job: tuple[str, str, str, int, int, int | None]) -> MetaWorldScore:
-    return judge(*job)
-
-
 def _say(name: str, successes: Sequence[bool]) -> None:
-    low, high = wilson_interval(sum(successes), len(successes))
-    share = sum(successes) / len(successes)
-    sys.stdout.write(f"{name:<26}{sum(successes):>4}/{len(successes):<4} {share:>6.1%}  [{low:.1%}, {high:.1%}]\n")
+    sys.stdout.write(success_line(name, sum(successes), len(successes)))
     sys.stdout.flush()

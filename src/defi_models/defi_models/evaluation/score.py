@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from defi_models.evaluation.interval import length_interval, wilson_interval
+from defi_models.evaluation.interval import length_interval, success_line, wilson_interval
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,7 @@ def print_score(score: ChainScore, labels: Mapping[str, str]) -> None:
     write = sys.stdout.write
     write("  ".join(f"{name} {value}" for name, value in labels.items()) + "\n")
     for task, (done, tried) in score.per_task.items():
-        low, high = wilson_interval(done, tried)
-        write(f"{task:<28}{done:>4}/{tried:<4} {done / tried:>6.1%}  [{low:.1%}, {high:.1%}]\n")
+        write(success_line(task, done, tried))
     write("in a row " + "  ".join(f"{k}: {share:.1%}" for k, share in score.success.items()) + "\n")
     low, high = length_interval(score.lengths, score.longest)
     write(

@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from defi_models.contract import NS_PER_S, FloatArray, Policy, Proprioception
 from defi_models.evaluation.environment import Images, check_policy, follow
-from defi_models.evaluation.interval import wilson_interval
+from defi_models.evaluation.interval import success_line
 from defi_models.evaluation.simpler_plan import (
     KINDS,
     TASKS,
@@ -229,6 +229,5 @@ def score_of(results: list[tuple[Setting, list[bool]]]) -> dict[str, Any]:
 
 
 def _say(name: str, successes: list[bool]) -> None:
-    low, high = wilson_interval(sum(successes), len(successes))
-    sys.stdout.write(f"{name}: {sum(successes)}/{len(successes)}  [{low:.1%}, {high:.1%}]\n")
+    sys.stdout.write(success_line(name, sum(successes), len(successes)))
     sys.stdout.flush()

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from defi_models.evaluation.interval import wilson_interval
+from defi_models.evaluation.interval import success_line, wilson_interval
 from defi_models.evaluation.rollout import (
     Attempt,
     Timing,
@@ -100,12 +100,8 @@ def report(attempts: Sequence[Attempt], names: Sequence[str]) -> None:
     for name in [*(name for name in names if name in tried), ""]:
         mine = [a for a in attempts if name in ("", a.task)]
         won = [a for a in mine if a.success]
-        low, high = wilson_interval(len(won), len(mine))
         seconds = f"  {sum(a.duration_s for a in won) / len(won):.1f} s" if won else ""
-        sys.stdout.write(
-            f"{name or 'all':<24}{len(won):>4}/{len(mine):<4} {len(won) / max(1, len(mine)):>6.1%}"
-            f"  [{low:.1%}, {high:.1%}]{seconds}\n"
-        )
+        sys.stdout.write(success_line(name or "all", len(won), len(mine), seconds))
 
 
 def score(attempts: Sequence[Attempt], policy: str, split: str, seed: int) -> dict[str, Any]:

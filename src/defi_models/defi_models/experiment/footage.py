@@ -24,7 +24,7 @@ from defi_models.datasets.frames import Frames
 from defi_models.datasets.mixture import mixed
 from defi_models.datasets.packing import open_frames
 from defi_models.experiment.arms import Budget
-from defi_models.files import write_text
+from defi_models.files import whole, write_text
 from defi_sim.demonstrations import demonstrate
 from defi_sim.embodiment import EMBODIMENTS, PANDA
 from defi_sim.tasks import chosen_tasks, task_named
@@ -124,17 +124,15 @@ def make_metaworld_clips(folder: Path, clips: int, progress: Progress) -> None:
 
 def write_clip(path: Path, frames: npt.NDArray[np.uint8], rate_hz: Fraction, sentences: Sequence[str]) -> None:
     """Writes uint8 RGB `frames` (T, H, W, 3) as H.264, whole or not at all, and the sentences beside it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}")
-    with av.open(str(part), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=rate_hz)
-        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
-        stream.options = QUALITY
-        for image in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
-    write_text(path.with_suffix(".txt"), "\n".join(sentences) + "\n")
-    part.replace(path)
+    with whole(path) as part:
+        with av.open(str(part), "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=rate_hz)
+            stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
+            stream.options = QUALITY
+            for image in frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode())
+        write_text(path.with_suffix(".txt"), "\n".join(sentences) + "\n")
 
 
 def open_data(folder: Path, budget: Budget) -> Frames:

@@ -20,6 +20,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim.optimizer import Optimizer
 
 from defi_models.contract import DefiError
+from defi_models.files import whole
 from defi_models.training import parallel
 
 logger = logging.getLogger(__name__)
@@ -159,10 +160,8 @@ def _placed(value: Tensor, like: Tensor) -> Tensor:
 
 def save_whole(tensors: Mapping[str, Tensor], path: Path, header: Mapping[str, str] | None = None) -> None:
     """Writes a safetensors file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    save_file(dict(tensors), str(part), metadata=dict(header or {}))
-    part.replace(path)
+    with whole(path) as part:
+        save_file(dict(tensors), str(part), metadata=dict(header or {}))
 
 
 def forget(out: Path) -> None:

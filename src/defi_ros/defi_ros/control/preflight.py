@@ -52,6 +52,21 @@ def check_policy_fits_robot(
         )
     if policy.reads_tool_pose and not robot.tip_frame:
         faults.append("proprioception: got a policy that reads the tool's pose, expected a robot file with a tip_frame")
+    faults += _chunk_faults(policy, rate_hz, replan_s, chunk_timeout_s)
+    if policy.needs_scene and not simulated:
+        faults.append(
+            "scene: got a policy that reads the scene's ground truth, expected one that sees; it runs in simulation only"
+        )
+    if faults:
+        raise PreflightError(
+            f"policy {policy.name!r} ({policy.fingerprint}) does not fit robot {robot.name!r}:\n  - "
+            + "\n  - ".join(faults)
+        )
+
+
+def _chunk_faults(policy: PolicySpec, rate_hz: float, replan_s: float, chunk_timeout_s: float) -> list[str]:
+    """What is wrong with the times of a policy's chunks: of their targets, between two of them, and until rest."""
+    faults: list[str] = []
     command_ns = NS_PER_S / rate_hz
     if policy.step_ns < command_ns:
         faults.append(
@@ -76,15 +91,7 @@ def check_policy_fits_robot(
             f"chunk: got chunks {apart_s:.2f} s apart, by {named}, expected at most control.chunk_timeout_s, "
             f"{chunk_timeout_s:.2f} s, after which the arm comes to rest"
         )
-    if policy.needs_scene and not simulated:
-        faults.append(
-            "scene: got a policy that reads the scene's ground truth, expected one that sees; it runs in simulation only"
-        )
-    if faults:
-        raise PreflightError(
-            f"policy {policy.name!r} ({policy.fingerprint}) does not fit robot {robot.name!r}:\n  - "
-            + "\n  - ".join(faults)
-        )
+    return faults
 
 
 def check_robot_fits_description(
