@@ -1,14 +1,20 @@
 """What a command line promises to write, and numbers that make no sense."""
 
 import argparse
+import os
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from defi_models.checkpoint import check_replaceable
 from defi_models.cli import main
 from defi_models.contract import ConfigError
-from defi_models.files import check_place, write_json, write_text
+from defi_models.files import check_folder, check_place, write_json, write_text
 from defi_models.options import check_at_least
+
+NOBODY = 65534
 
 
 def test_a_file_appears_whole_in_folders_that_are_made(tmp_path: Path) -> None:
@@ -40,6 +46,26 @@ COMMANDS = (
     ["inspect", "nano"],
     ["export", "nano"],
 )
+
+
+def test_a_place_below_a_folder_that_may_not_be_entered_is_refused(tmp_path: Path) -> None:
+    """It was a traceback of `Path.exists`."""
+    (tmp_path / "closed").mkdir(mode=0)
+    place = tmp_path / "closed" / "inside" / "there"
+    child = os.fork()
+    if not child:  # root may enter every folder
+        refused = 0
+        try:
+            if not os.geteuid():
+                os.setuid(NOBODY)
+            for check in (partial(check_place, "--json"), partial(check_folder, "--out"), check_replaceable):
+                with suppress(ConfigError):
+                    check(place)
+                    break
+                refused += 1
+        finally:
+            os._exit(refused)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[:2]))

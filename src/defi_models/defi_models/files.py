@@ -22,7 +22,7 @@ def check_place(option: str, path: Path | None) -> None:
     """
     if path is None:
         return
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ConfigError(f"{option}: got {path}, which is a folder, expected a file to write")
     above = existing_above(path)
     if not is_writable(above):
@@ -37,19 +37,19 @@ def check_folder(option: str, path: Path | None) -> None:
     """
     if path is None:
         return
-    above = path if path.exists() else existing_above(path)
+    above = path if os.path.exists(path) else existing_above(path)
     if not is_writable(above):
         raise ConfigError(f"{option}: got {path}, expected a folder that can be written to; {above} cannot")
 
 
 def existing_above(path: Path) -> Path:
     """The nearest of the folders above a path that is there: it, or what is made in it, holds what is written."""
-    return next(folder for folder in path.absolute().parents if folder.exists())
+    return next(folder for folder in path.absolute().parents if os.path.exists(folder))  # False where one may not look
 
 
 def is_writable(folder: Path) -> bool:
     """Whether it is a folder in which something can be made."""
-    return folder.is_dir() and os.access(folder, os.W_OK)
+    return os.path.isdir(folder) and os.access(folder, os.W_OK)
 
 
 @contextmanager

@@ -113,6 +113,39 @@ def test_few_damaged_clips_are_skipped_and_named_and_many_are_an_error_until_the
 
 
 @pytest.mark.usefixtures("here")
+def test_a_refusal_leaves_a_finished_encoding_as_it_is(tmp_path: Path, run: Path) -> None:
+    """Its manifest went, so that training refused the folder."""
+    for n in range(3):
+        write_video(tmp_path / "v" / f"{n}.mp4", shades(6), 10)
+    (tmp_path / "v" / "1.mp4").write_bytes(b"no video")
+    plan = plan_of(tmp_path / "v", run, tmp_path / "latents", 2, {})
+    made(plan, tolerated=0.5)
+    with pytest.raises(DatasetError, match=r"1 of 3 clips cannot be read: 1\.mp4"):
+        made(plan)
+    assert len(open_latents(plan.out)) == 12
+
+
+@pytest.mark.usefixtures("here")
+def test_a_shard_whose_clip_changed_is_made_again(tmp_path: Path, run: Path) -> None:
+    """The clip's old latents stayed, and training went on over them."""
+    for n in range(4):
+        write_video(tmp_path / "v" / f"{n}.mp4", shades(6), 10)
+    plan = plan_of(tmp_path / "v", run, tmp_path / "latents", 2, {})
+    made(plan)
+    before = open_latents(plan.out)
+    write_video(tmp_path / "v" / "3.mp4", shades(6)[::-1], 10)
+    told: list[int] = []
+    made(plan, told=lambda done, *_: told.append(done))
+    after = open_latents(plan.out)
+    assert told == [2], "one of two shards is made"
+    assert after.identity != before.identity
+    assert before.encoded is not None and after.encoded is not None
+    rows, camera = np.arange(24), np.zeros(24, int)
+    moved = (after.encoded.latents[rows, camera] != before.encoded.latents[rows, camera]).reshape(4, -1).any(1)
+    assert moved.tolist() == [False, False, False, True]
+
+
+@pytest.mark.usefixtures("here")
 def test_folder_begun_with_other_options_is_refused(tmp_path: Path, run: Path) -> None:
     data = tiny_episodes(tmp_path / "data", count=3, samples=5)
     made(plan_of(data, run, tmp_path / "latents", 2, {}))

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from defi_models.contract import ConfigError
 from defi_models.evaluation.interval import wilson_interval
-from defi_models.evaluation.simpler import Simpler, StickyGripper, delta_action, standing_quaternion
+from defi_models.evaluation.simpler import Simpler, StickyGripper, delta_action, score_of, standing_quaternion
 from defi_models.evaluation.simpler_plan import KINDS, Kind, Setting, averages, episodes, intervals, settings
 
 
@@ -17,6 +17,13 @@ def test_the_numbers_of_episodes_are_those_of_the_benchmark():
     counts = {kind: Counter(setting.task for setting in settings(kind) for _ in episodes(setting)) for kind in KINDS}
     assert counts["visual_matching"] == {"pick_coke_can": 300, "move_near": 240, "drawer": 216}
     assert counts["variant_aggregation"] == {"pick_coke_can": 675, "move_near": 480, "drawer": 378}
+
+
+def test_each_tasks_success_stands_beside_its_own_number_of_episodes():
+    """The number of all was printed beside each task's share and interval."""
+    results = [(setting, [True] * len(episodes(setting))) for setting in settings("visual_matching")]
+    counts = score_of(results)["episodes"]
+    assert counts == {"pick_coke_can": 300, "move_near": 240, "drawer": 216, "average": 756}
 
 
 @pytest.mark.parametrize("kind", KINDS)

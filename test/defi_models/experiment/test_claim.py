@@ -100,7 +100,8 @@ def test_report_says_what_is_saved(finished: Path, tmp_path: Path) -> None:
     assert "| both pretrained | 0 | 64 | 93.8% (60) |" in text
     assert (
         "against neither pretrained: +62.5 points" in text
-        and "the paper's direction, by more than the chance of" in text
+        and "for pretraining both, by more than the chance of" in text
+        and "The paper has no figure of this arm." in text
     )
     assert "against GFDM pretrained: +3.1 points" in text and "not told from the chance" in text
     assert "No result yet: GIDM pretrained; entangled" in text
@@ -157,6 +158,23 @@ def test_report_refuses_a_file_of_another_command(tmp_path: Path, capsys: pytest
     given = ["claim", "--out", str(tmp_path), "--report", "--page", str(tmp_path / "page.md")]
     assert main([*given, "--metaworld", str(wrong)]) == 2
     assert "expected what `defi eval metaworld" in capsys.readouterr().err and not (tmp_path / "page.md").exists()
+    for option, wrong_kind in (
+        ("--metaworld", {"policy": "nano", "seed": 0, "per_task": []}),
+        ("--chains", {"policy": "nano", "seed": 0, "interval_95": [0, 1], "success": 0.5}),
+        ("--export", []),
+    ):
+        wrong.write_text(json.dumps(wrong_kind))
+        assert main([*given, option, str(wrong)]) == 2
+        assert f"{option} {wrong}: got" in capsys.readouterr().err
+
+
+def test_report_says_of_an_unfinished_evaluation_that_it_is(tmp_path: Path) -> None:
+    chains = {"policy": "nano", "seed": 0, "asked": 200, "chains": 5, "average_length": 3.0, "interval_95": [1, 5]}
+    (tmp_path / "chains.json").write_text(json.dumps(chains | {"success": {"1": 1.0}}))
+    page = tmp_path / "page.md"
+    given = ["claim", "--out", str(tmp_path), "--report", "--page", str(page)]
+    assert main([*given, "--chains", str(tmp_path / "chains.json")]) == 0
+    assert "UNFINISHED, 5 of 200 chains" in page.read_text()
 
 
 def test_report_says_when_the_paper_is_contradicted(finished: Path, tmp_path: Path) -> None:
@@ -166,7 +184,7 @@ def test_report_says_when_the_paper_is_contradicted(finished: Path, tmp_path: Pa
         (tmp_path / "seed_0" / arm).mkdir(parents=True)
         (tmp_path / "seed_0" / arm / "result.json").write_text(json.dumps({**saved, "attempts": attempts}))
     assert main(["claim", "--out", str(tmp_path), "--report", "--page", str(tmp_path / "page.md")]) == 0
-    assert "this contradicts the paper, by more than the chance" in (tmp_path / "page.md").read_text()
+    assert "against pretraining both, by more than the chance" in (tmp_path / "page.md").read_text()
 
 
 def test_a_folder_holds_one_budget(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,6 +219,15 @@ def test_arms_that_succeed_in_the_same_scenes_are_told_apart_more_surely() -> No
     assert difference_interval(scenes(9, 0, 0, 0))[0] < 0 < difference_interval(scenes(9, 0, 0, 0))[1]
 
 
+def test_intervals_that_hold_together_are_wider() -> None:
+    """Four differences at 95 % each were told from chance that together are not."""
+    low, high = difference_interval(scenes(25, 3, 11, 25))
+    assert high < 0, "one alone"
+    together = difference_interval(scenes(25, 3, 11, 25), 4)
+    assert together[0] < low and together[1] > 0
+    np.testing.assert_allclose(together, (-0.259, 0.020), atol=5e-4)
+
+
 def with_result(out: Path, saved: dict, place: str, **changes: Any) -> Path:
     path = out / place / "result.json"
     path.parent.mkdir(parents=True)
@@ -217,6 +244,10 @@ def test_a_page_is_of_one_experiment(finished: Path, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=f"got results with another {next(iter(changes))} in .*seed_{number}"):
             read_outcomes(tmp_path)
         other.unlink()
+    asked = [{**one, "instruction": "do it"} for one in saved["neither"]["attempts"]]
+    with_result(tmp_path, saved["neither"], "seed_0/neither_again", attempts=asked)
+    with pytest.raises(ConfigError, match=r"another scenes or sentences in .*neither_again"):
+        read_outcomes(tmp_path)
     with pytest.raises(ConfigError, match=r"holds results on .*'target': 3.*, got .*'target': 7"):
         check_data(finished, {**saved["both"]["data"], "target": 7})
 
@@ -235,11 +266,25 @@ def test_arms_are_compared_by_the_scenes_that_both_tried(finished: Path, tmp_pat
     assert "against GFDM pretrained: not compared" in said[1]
 
 
-@pytest.mark.parametrize("damage", ["{", "[]", "{}", '{"arm": "both"}'])
-def test_a_damaged_result_is_named(finished: Path, capsys: pytest.CaptureFixture[str], damage: str) -> None:
+def test_seeds_may_hold_out_other_demonstrations(finished: Path, tmp_path: Path) -> None:
+    """A seed could not be added once the rule of what is held out had changed."""
+    saved = results(finished)["both"]
+    with_result(tmp_path, saved, "seed_0/both")
+    with_result(tmp_path, saved, "seed_1/both", seed=1, held_out_tasks={"close_drawer": 4})
+    assert read_outcomes(tmp_path)["both"].seeds == [0, 1]
+    assert main(["claim", "--out", str(tmp_path), "--report", "--page", str(tmp_path / "page.md")]) == 0
+    assert "seed 1: 4 of close_drawer" in (tmp_path / "page.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "damage", ["{", "[]", "{}", '{"arm": "both"}', {"arm": []}, {"steps": 5}, {"held_out": {}}, {"attempts": []}]
+)
+def test_a_damaged_result_is_named(
+    finished: Path, capsys: pytest.CaptureFixture[str], damage: str | dict[str, Any]
+) -> None:
     path = finished / "seed_0" / "both" / "result.json"
     kept = path.read_text()
-    path.write_text(damage)
+    path.write_text(damage if isinstance(damage, str) else json.dumps(json.loads(kept) | damage))
     try:
         assert main(["claim", "--out", str(finished), "--budget", "smoke"]) == 2
         assert main(["claim", "--out", str(finished), "--report", "--page", str(finished / "page.md")]) == 2
@@ -263,13 +308,21 @@ def test_a_folder_that_is_a_file_is_refused_before_anything_is_made(
     assert not (tmp_path / "new").exists()
 
 
-def test_held_out_demonstrations_are_of_many_tasks(tmp_path: Path) -> None:
-    """Every twentieth of tasks in turn of eight was of two tasks alone."""
+@pytest.mark.parametrize("count", [120, 160])
+def test_held_out_demonstrations_are_of_all_tasks(count: int) -> None:
+    """Every twentieth of tasks in turn of eight was of two tasks alone; of the sorted ones, of six of 120."""
     frames = SimpleNamespace(
-        episode=np.arange(160).repeat(2), target_gripper=np.zeros(320), tasks=[f"task {n % 8}" for n in range(160)]
+        episode=np.arange(count).repeat(2),
+        target_gripper=np.zeros(2 * count),
+        tasks=[f"task {n % 8}" for n in range(count)],
     )
     held = held_out_episodes(frames)  # type: ignore[arg-type]
     assert len(held) == 8 and {frames.tasks[episode] for episode in held} == set(frames.tasks)
+
+
+def test_few_demonstrations_of_a_task_are_all_for_training() -> None:
+    frames = SimpleNamespace(episode=np.arange(9), target_gripper=np.zeros(9), tasks=["a"] * 5 + ["b"] * 4)
+    assert held_out_episodes(frames).tolist() == [0]  # type: ignore[arg-type]
 
 
 def test_video_of_a_hand_is_written_with_its_sentences(tmp_path: Path) -> None:

@@ -388,6 +388,35 @@ def test_a_refused_command_leaves_a_runs_description_as_it_was(
     assert "run.json: cannot be read as JSON" in capsys.readouterr().err
 
 
+def test_what_the_loop_of_a_later_stage_would_refuse_is_found_before_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Too many passes for the smaller batch of the next stage were met after the first, with its vocabulary written."""
+    where = ["--data", str(tiny_episodes(tmp_path / "data")), "--out", str(tmp_path / "run"), "--preset", "test"]
+    assert main(["train", "all", *where, "--accumulate", "3"]) == 2
+    assert "batch: got 2 samples for 1 processes x 3 accumulated passes" in capsys.readouterr().err
+    if not torch.cuda.is_available():
+        assert main(["train", "all", *where, "--precision", "fp16"]) == 2
+        assert "'fp16' without CUDA" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_other_words_takes_no_checkpoint_to_start_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As many words fit the weights, whose words meant others."""
+    data, out = tiny_episodes(tmp_path / "data"), tmp_path / "run"
+    run = Run(preset("test"), open_frames(data, CAMERAS, 32), out, 0, "franka_panda", print)
+    run.describe("autoencoder")
+    about = json.loads((out / "run.json").read_text())
+    about["config"]["text"]["words"] = ["a", "button", "press"]
+    (out / "run.json").write_text(json.dumps(about))
+    start = tiny_checkpoint(tmp_path / "start").folder
+    command = ["train", "gfdm", "--preset", "test", "--data", str(data), "--out", str(out), "--start", str(start)]
+    assert main(command) == 2
+    assert "got the vocabulary of --start" in capsys.readouterr().err
+
+
 def test_seeds_of_any_size_differ_by_step_and_sample() -> None:
     """Seeds above some four thousand million overflowed."""
     cpu = torch.device("cpu")

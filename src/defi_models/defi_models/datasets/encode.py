@@ -23,7 +23,7 @@ from defi_models.datasets.damage import check_damage
 from defi_models.datasets.episodes import Clip
 from defi_models.datasets.latents import FORMAT, MANIFEST, LoadedAutoencoder, load_autoencoder
 from defi_models.datasets.reading import DatasetError, read_json
-from defi_models.datasets.sources import open_source
+from defi_models.datasets.sources import Source, open_source, state_of
 from defi_models.files import whole, write_text
 from defi_models.transforms import ImageTransform
 
@@ -134,10 +134,13 @@ def encode(
     plan.out.mkdir(parents=True, exist_ok=True)
     _check_begun(plan)
     finished = (plan.out / MANIFEST).is_file()
-    (plan.out / MANIFEST).unlink(missing_ok=True)
-    found = {number: result for number in range(plan.shards) if (result := _existing(plan, number, finished))}
+    source = open_source(plan.data, plan.renamed)
+    found = {n: result for n in range(plan.shards) if (result := _existing(plan, n, source, finished))}
     todo = [number for number in range(plan.shards) if number not in found]
     damaged = {name: reason for result in found.values() for name, reason in result["damaged"].items()}
+    check_damage(damaged, len(plan.names), tolerated)
+    if todo:
+        (plan.out / MANIFEST).unlink(missing_ok=True)
     results = _on_processes(plan, todo, jobs) if ray_address is None else _on_ray(plan, todo, jobs, ray_address)
     for number, result in results:
         found[number] = result
@@ -152,6 +155,7 @@ def encode(
         "latent_shape": plan.latent_shape,
         "cameras": plan.cameras,
         "step_ns": plan.step_ns,
+        "states": [found[n].get("state") for n in range(plan.shards)],
         "damaged": damaged,
         "shards": {plan.shard(n).name: plan.shard(n).stat().st_size for n in range(plan.shards)},
     }
@@ -169,7 +173,7 @@ def write_shard(plan: Plan, number: int) -> dict[str, Any]:
     loaded = _loaded(plan.model)
     described: dict[str, dict[str, Any]] = {}
     damaged: dict[str, str] = {}
-    path = plan.shard(number)
+    path, state = plan.shard(number), state_of(source, plan.clips(number))
     with whole(path) as part:
         with TarWriter(str(part)) as writer:
             for place, name in enumerate(plan.clips(number)):
@@ -185,7 +189,7 @@ def write_shard(plan: Plan, number: int) -> dict[str, Any]:
                 described[key] = about | {"length": len(latents), "views": latents.shape[1]}
         for key, offset in _offsets(part):
             described[key]["offset"] = offset
-    result = {"clips": list(described.values()), "damaged": damaged}
+    result = {"clips": list(described.values()), "damaged": damaged, "state": state}
     write_text(path.with_suffix(".json"), json.dumps(result))
     return result
 
@@ -220,13 +224,14 @@ def _loaded(model: Path) -> LoadedAutoencoder:
     return load_autoencoder(model)
 
 
-def _existing(plan: Plan, number: int, finished: bool) -> dict[str, Any] | None:
-    """What a shard that is there says; None if it is to be made: a damaged clip may have been mended since an error."""
+def _existing(plan: Plan, number: int, source: Source, finished: bool) -> dict[str, Any] | None:
+    """What a shard that is there says; None if its clips changed, or one was damaged when it ended in an error."""
     index = plan.shard(number).with_suffix(".json")
     if not (plan.shard(number).is_file() and index.is_file()):
         return None
     result = read_json(index)
-    return result if finished or not result["damaged"] else None
+    changed = result.get("state") not in {None, state_of(source, plan.clips(number))}  # older shards do not say
+    return None if changed or (result["damaged"] and not finished) else result
 
 
 def _check_begun(plan: Plan) -> None:

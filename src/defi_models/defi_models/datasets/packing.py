@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,6 +31,7 @@ from defi_models.transforms import ImageTransform
 logger = logging.getLogger(__name__)
 FORMAT = 1  # of the arrays; those of another one are packed again
 ABANDONED_S = 3600.0  # packing writes all the time
+RENAMED_TIMES = 3
 
 
 def open_frames(
@@ -115,9 +117,13 @@ def _pack(source: Source, packed: Path, made_of: str, wanted: _Wanted) -> dict[s
         meta["made_of"] = made_of
         (part / "frames.json").write_text(json.dumps(meta), encoding="utf-8")
         part.chmod(0o755)
-        if packed.exists():
-            shutil.rmtree(packed)
-        part.rename(packed)
+        for _ in range(RENAMED_TIMES):
+            shutil.rmtree(packed, ignore_errors=True)
+            with suppress(OSError):  # another process that packs the same was quicker
+                part.rename(packed)
+                break
+        else:
+            raise DatasetError(f"{packed}: got a folder that cannot be replaced, expected one that can; delete it")
     finally:
         shutil.rmtree(part, ignore_errors=True)
     logger.info("packed %d clips, %d samples into %s", len(meta["lengths"]), sum(meta["lengths"]), packed)
@@ -127,9 +133,10 @@ def _pack(source: Source, packed: Path, made_of: str, wanted: _Wanted) -> dict[s
 def _sweep(packed: Path) -> None:
     """Removes what a kill left of packing before; another process may be packing now, and has written lately."""
     for left in packed.parent.glob(f".{packed.name}-*"):
-        written = max(path.stat().st_mtime for path in (left, *left.iterdir()))
-        if time.time() - written > ABANDONED_S:
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(FileNotFoundError):  # it is at its end just now
+            written = max(path.stat().st_mtime for path in (left, *left.iterdir()))
+            if time.time() - written > ABANDONED_S:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _clips(source: Source, wanted: _Wanted, meta: dict[str, Any]) -> Iterator[tuple[str, Clip]]:

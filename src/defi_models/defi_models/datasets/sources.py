@@ -55,14 +55,20 @@ class Source(Protocol):
 TEXTS = (".json", ".txt")
 
 
-def state_of(source: Source) -> str:
+def state_of(source: Source, clips: Iterable[str] | None = None) -> str:
     """Identifies what a dataset's files hold: texts by what they say, others by their size and time of change.
+
+    Args:
+        source: The dataset.
+        clips: Of these clips alone, where each is a file of its own; else, or if absent, of all.
 
     Raises:
         DatasetError: a file cannot be read.
     """
+    own = {source.folder / clip for clip in clips or ()}
+    own = own if all(path.is_file() for path in own) else set()
     found = hashlib.sha256()
-    for path in sorted(source.files()):
+    for path in sorted(path for path in source.files() if not own or path in own or path.suffix in TEXTS):
         with reading(path, "a file"):
             about = path.stat()
             held = path.read_bytes() if path.suffix in TEXTS else f"{about.st_size} {about.st_mtime_ns}".encode()

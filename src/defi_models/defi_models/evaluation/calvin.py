@@ -167,12 +167,19 @@ class CalvinEvaluation:
         accumulates = args.policy != SCRIPTED and resolve(args.policy).config.action_encoding == "accumulated_pose"
         table = Calvin(args.dataset, accumulates=accumulates)
         policy = load_policy(args.policy, device=args.device)
+        facts = {"asked": args.chains, "policy": args.policy, "steps_per_task": args.steps}
         runs: list[ChainRun] = []
-        for index, chain in enumerate(draw_chains()[: args.chains]):
-            runs.append(run_chain(table, policy, chain, index, args.steps, args.horizon))
-            score = ChainScore(runs)
-            sys.stdout.write(f"chain {index}: {runs[-1].length}/5; average {score.average_length:.3f} of {len(runs)}\n")
-            sys.stdout.flush()
-            write_json(args.json, score.to_mapping(0) | {"policy": args.policy, "steps_per_task": args.steps})
-        print_score(ChainScore(runs), {"policy": args.policy, "steps a task": str(args.steps), "seed": "0 (CALVIN's)"})
+        try:
+            for index, chain in enumerate(draw_chains()[: args.chains]):
+                runs.append(run_chain(table, policy, chain, index, args.steps, args.horizon))
+                score = ChainScore(runs)
+                sys.stdout.write(
+                    f"chain {index}: {runs[-1].length}/5; average {score.average_length:.3f} of {len(runs)}\n"
+                )
+                sys.stdout.flush()
+                write_json(args.json, score.to_mapping(0) | facts)
+        finally:  # also of those that were done before Ctrl-C
+            if runs:
+                labels = {"policy": args.policy, "steps a task": str(args.steps), "seed": "0 (CALVIN's)"}
+                print_score(ChainScore(runs), labels)
         return 0

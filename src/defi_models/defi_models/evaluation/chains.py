@@ -148,7 +148,7 @@ class Chains:
         benchmark = Benchmark(args.policy, args.seed, args.split, timing_of(args), args.steps, args.video, args.backend)
         began = time.monotonic()
         finished: list[ChainRun] = []
-        facts = {"policy": args.policy, "model": spec.fingerprint, "split": args.split}
+        facts = {"asked": args.chains, "policy": args.policy, "model": spec.fingerprint, "split": args.split}
         facts |= {"steps_per_task": args.steps, "backend": args.backend}
         facts |= {name: getattr(args, name) for name in ("latency_s", "replan_s", "blending")}
 

@@ -96,13 +96,18 @@ class MetaWorldEvaluation:
         work = partial(judge, args.policy, args.backend, args.episodes, args.seed, args.horizon)
         scores: list[MetaWorldScore] = []
         sys.stdout.write(f"policy {args.policy}  seed {args.seed}\n")
-        with multiprocessing.get_context("spawn").Pool(min(args.jobs, len(args.tasks))) as pool:
-            for score in pool.imap(work, args.tasks):
-                scores.append(score)
-                _say(score.task, score.successes)
-                about = {"policy": args.policy, "seed": args.seed, "horizon": args.horizon}
-                write_json(args.json, about | score_of(scores))
-        _say("all", [success for score in scores for success in score.successes])
+        about = {"policy": args.policy, "seed": args.seed, "horizon": args.horizon}
+        about |= {"asked": args.episodes * len(args.tasks)}
+        try:
+            with multiprocessing.get_context("spawn").Pool(min(args.jobs, len(args.tasks))) as pool:
+                for score in pool.imap_unordered(work, args.tasks):
+                    _say(score.task, score.successes)
+                    scores.append(score)
+                    scores.sort(key=lambda one: args.tasks.index(one.task))
+                    write_json(args.json, about | score_of(scores))
+        finally:  # also of the tasks that were done before Ctrl-C
+            if scores:
+                _say("all", [success for score in scores for success in score.successes])
         return 0
 
 

@@ -92,9 +92,13 @@ def check_serves(spec: PolicySpec) -> None:
 
 
 def say_unlearnt(policy: str, tasks: Collection[str]) -> None:
-    """Tells which of `tasks` no demonstration of a policy showed, where its checkpoint says what they showed."""
+    """Tells which of `tasks` no demonstration of a policy showed, where its checkpoint names some of the table's tasks.
+
+    Demonstrations from elsewhere, as LeRobot's, are named by their sentences, which say nothing of it.
+    """
     shown = None if policy == SCRIPTED else resolve(policy).provenance.get("tasks")
-    unlearnt = [] if not isinstance(shown, list) else [name for name in tasks if name not in shown]
+    known = [name for name in shown if name in TASKS] if isinstance(shown, list) else []
+    unlearnt = [name for name in tasks if name not in known] if known else []
     if unlearnt:
         sys.stdout.write(
             f"policy {policy} was never shown {len(unlearnt)} of these {len(tasks)} tasks: {', '.join(unlearnt)}\n"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from defi_models.contract import NS_PER_S, FloatArray, Policy, Proprioception
 from defi_models.evaluation.environment import Images, check_policy, follow
 from defi_models.evaluation.interval import success_line
 from defi_models.evaluation.simpler_plan import (
+    AVERAGE,
     KINDS,
     TASKS,
     Setting,
@@ -203,27 +205,31 @@ class SimplerEvaluation:
         sys.stdout.write(f"policy {args.policy}  arrangements fixed by the benchmark, no seed\n")
         for kind in args.kinds:
             results: list[tuple[Setting, list[bool]]] = []
-            for setting in settings(kind):
-                if setting.task in args.tasks:
-                    won = run_setting(setting, policy, accumulates=accumulates, horizon=args.horizon)
-                    results.append((setting, won))
-                    _say(setting.name, won)
-                    report[kind] = score_of(results)
-                    write_json(args.json, report)
+            wanted = [setting for setting in settings(kind) if setting.task in args.tasks]
+            asked = sum(len(episodes(setting)) for setting in wanted)
+            for setting in wanted:
+                won = run_setting(setting, policy, accumulates=accumulates, horizon=args.horizon)
+                results.append((setting, won))
+                _say(setting.name, won)
+                report[kind] = score_of(results) | {"asked": asked}
+                write_json(args.json, report)
             for name, share in report[kind]["success"].items():
                 low, high = report[kind]["interval_95"][name]
                 sys.stdout.write(
-                    f"{kind} {name}: {share:.1%} [{low:.1%}, {high:.1%}], {report[kind]['episodes']} episodes\n"
+                    f"{kind} {name}: {share:.1%} [{low:.1%}, {high:.1%}], {report[kind]['episodes'][name]} episodes\n"
                 )
         return 0
 
 
 def score_of(results: list[tuple[Setting, list[bool]]]) -> dict[str, Any]:
     """What `--json` writes of one kind, of the settings run so far."""
+    counts = Counter({AVERAGE: sum(len(successes) for _, successes in results)})
+    for setting, successes in results:
+        counts[setting.task] += len(successes)
     return {
         "success": averages(results),
         "interval_95": intervals(results),
-        "episodes": sum(len(successes) for _, successes in results),
+        "episodes": dict(counts),
         "settings": {setting.name: successes for setting, successes in results},
     }
 

@@ -19,6 +19,7 @@ from defi_models.evaluation.interval import wilson_interval
 Kind = Literal["visual_matching", "variant_aggregation"]
 KINDS: tuple[Kind, ...] = ("visual_matching", "variant_aggregation")
 TASKS = ("pick_coke_can", "move_near", "drawer")
+AVERAGE = "average"  # over the tasks
 
 _ORIENTATIONS = ("lr_switch", "upright", "laid_vertically")
 _ROBOT_COLOURS = (
@@ -173,7 +174,7 @@ def episodes(setting: Setting) -> list[SimplerEpisode]:
 
 
 def averages(results: Iterable[tuple[Setting, Sequence[bool]]]) -> dict[str, float]:
-    """Success of each task and their mean, "average".
+    """Success of each task and their mean, `AVERAGE`.
 
     Mean within a setting, then over the settings of a group (an orientation of the can, opening or closing), then over
     groups, then over tasks.
@@ -209,4 +210,4 @@ def _means(shares: Iterable[tuple[Setting, FloatArray]]) -> dict[str, FloatArray
         for task in TASKS
         if task in groups
     }
-    return by_task | {"average": np.mean(list(by_task.values()), axis=0)}
+    return by_task | {AVERAGE: np.mean(list(by_task.values()), axis=0)}

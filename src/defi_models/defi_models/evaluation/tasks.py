@@ -86,7 +86,8 @@ class Tasks:
             with multiprocessing.get_context("spawn").Pool(min(args.jobs, len(jobs))) as pool:
                 for one in pool.imap(Judge(args.policy, timing, args.split), jobs):
                     attempts.append(one)
-                    write_json(args.json, score(attempts, args.policy, args.split, args.seed))
+                    asked = {"asked": args.episodes}
+                    write_json(args.json, score(attempts, args.policy, args.split, args.seed) | asked)
         finally:  # also of those that were done before Ctrl-C
             if attempts:
                 sys.stdout.write(f"policy {args.policy}  seed {args.seed}  scenes {args.split}\n")

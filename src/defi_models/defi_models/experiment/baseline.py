@@ -85,7 +85,6 @@ def train_entangled(run: Run, steps: int) -> dict[str, float]:
     figures = run.train("policy", network, lambda step: network.loss(*batches.draw(step)))
     assert figures["steps"] == steps, f"got {figures['steps']} steps, expected {steps}"
     figures |= validate(network.cpu(), batches)
-    run.save("policy", network, figures)
     with tempfile.TemporaryDirectory(prefix=".made-", dir=run.out) as folder:
         weights = {f"autoencoder.{name}": tensor for name, tensor in run.weights("autoencoder").items()}
         weights |= {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
@@ -99,6 +98,7 @@ def train_entangled(run: Run, steps: int) -> dict[str, float]:
             statistics=batches.windows.statistics,
             provenance={"seed": run.seed, "kind": ENTANGLED, "figures": figures},
         )
+    run.save("policy", network, figures)  # last: it says that the stage is done
     return figures
 
 

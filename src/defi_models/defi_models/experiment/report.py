@@ -11,8 +11,8 @@ from typing import Any
 from defi_models.contract import ConfigError
 from defi_models.evaluation.interval import wilson_interval
 from defi_models.experiment.arms import ARMS, NOISE_DRAWS, labelled
-from defi_models.experiment.outcome import Outcome, order, read_outcomes, verdicts
-from defi_models.experiment.paper import CHUNK_MS, GIGAFLOP, PARAMETERS_M, REMARKS
+from defi_models.experiment.outcome import HELD_OUT, Outcome, order, read_outcomes, verdicts
+from defi_models.experiment.paper import CHUNK_MS, GIGAFLOP, PARAMETERS_M, REMARKS, TOGETHER
 from defi_models.files import write_text
 
 Report = Mapping[str, Any]
@@ -71,7 +71,7 @@ class Section:
         for file in files:
             try:
                 made.append(self.make(json.loads(file.read_text())))
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
                 raise ConfigError(
                     f"--{self.option} {file}: got {error!r}, expected what `{self.command}` writes"
                 ) from error
@@ -112,7 +112,8 @@ def claim(outcomes: Mapping[str, Outcome]) -> str:
         ),
         *(f"- {sentence}" for sentence in verdicts(outcomes)),
         f"- {order(outcomes)}",
-        f"- All arms try the same scenes, so differences are taken scene by scene. Intervals count attempts, not seeds: with "
+        f"- All arms try the same scenes, so differences are taken scene by scene; their intervals hold together (Bonferroni). "
+        "Intervals count attempts, not seeds: with "
         f"{seeds} seed{'s' * (seeds > 1)} they say nothing of how much another training run would differ.",
         "",
         table(["success by task", *outcomes], _task_rows(outcomes)),
@@ -127,7 +128,8 @@ def _setting(first: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> str:
     videos = ", ".join(f"{count} of {name.replace('_', ' ')}" for name, count in data.items())
     total = sum(first["steps"].values())
     timing, batch = first["timing"], first["batch"]
-    held_out = ", ".join(f"{count} of {task}" for task, count in first["held_out_tasks"].items())
+    results = sorted((r for outcome in outcomes.values() for r in outcome.results), key=lambda r: r["seed"])
+    held_out = "; ".join(dict.fromkeys(f"seed {r['seed']}: {_listed(r['held_out_tasks'])}" for r in results))
     seconds = {
         name: sum(r["stage_3_seconds"] for r in outcome.results) / len(outcome.results)
         for name, outcome in outcomes.items()
@@ -140,7 +142,7 @@ def _setting(first: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> str:
         "pretraining has the same architecture and fresh weights, which stage 3 alone trains, through the loss of the "
         "actions, on the target demonstrations; the steps of its pretraining are added to stage 3. A pretrained GFDM is "
         "frozen in stage 3. In pretraining the target's demonstrations, without their actions, are "
-        f"{first['target_share']:.0%} of all samples; every twentieth episode's actions are held out from stage 3, but "
+        f"{first['target_share']:.0%} of all samples; about one episode in twenty is held out, its actions from stage 3 but "
         f"not its images from pretraining ({held_out}). The entangled baseline predicts the frames to come and the actions "
         "in one pass of one transformer, by regression; half of each of its batches is video without actions, so it meets "
         "fewer windows with actions than the others in as many steps, and each once where they draw "
@@ -151,6 +153,10 @@ def _setting(first: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> str:
         f"all actions of a chunk. Equal steps are not equal time; minutes of stage 3 (all of its training, for the "
         f"entangled one), mean over seeds: {minutes}."
     )
+
+
+def _listed(held_out: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} of {task}" for task, count in held_out.items())
 
 
 def _wordings(outcomes: Mapping[str, Outcome]) -> str:
@@ -165,7 +171,7 @@ def _wordings(outcomes: Mapping[str, Outcome]) -> str:
 def _row(outcome: Outcome) -> list[str]:
     low, high = outcome.interval
     errors = []
-    for name, unit in (("held_out_translation_mm", "mm"), ("held_out_rotation_rad", "rad")):
+    for name, unit in zip(HELD_OUT, ("mm", "rad"), strict=True):
         mean, deviation = outcome.held_out(name)
         digits = 2 if unit == "mm" else 4
         spread = "" if deviation is None else f" ± {deviation:.{digits}f}"
@@ -195,10 +201,16 @@ def chain_section(report: Report) -> str:
     average, (landing, aim) = report["average_length"], TARGET_CHAINS
     reached = "the aim" if average >= aim else "the first landing, not the aim" if average >= landing else "neither"
     return (
-        f"`{Path(str(report['policy'])).name}`, {report['chains']} chains of unseen scenes (split "
+        f"`{Path(str(report['policy'])).name}`, {_so_far(report['chains'], report)}chains of unseen scenes (split "
         f"`{report.get('split', 'test')}`), seed {report['seed']}: average length **{average:.2f}** [{low:.2f}, {high:.2f}]. "
         f"First landing {landing}, aim {aim}: it reaches {reached}.\n\n" + table(["in a row", "share of chains"], rows)
     )
+
+
+def _so_far(done: int, report: Report) -> str:
+    """How many were done, and that there should be more."""
+    asked = int(report.get("asked", done))
+    return f"{done} " if done >= asked else f"UNFINISHED, {done} of {asked} "
 
 
 def export_section(report: Report) -> str:
@@ -224,7 +236,7 @@ def export_section(report: Report) -> str:
 def inspect_section(report: Report) -> str:
     """Parameters and operations of a model, part by part, beside those of the paper's own modules."""
     rows, far = [], []
-    for part in report["parts"]:
+    for part in (*report["parts"], *_together(report["parts"])):
         name = part["name"]
         apart = {
             TARGET_PARAMETERS: _apart(part["parameters"] / 1e6, PARAMETERS_M.get(name)),
@@ -238,6 +250,22 @@ def inspect_section(report: Report) -> str:
     text = table(["part", "parameters", "to the paper's", "GFLOP", "to the paper's", "once a", "loaded by"], rows)
     bounds = f"{TARGET_PARAMETERS:.0%} of parameters and {TARGET_GIGAFLOP:.0%} of GFLOP"
     return f"{text}\nFurther from the paper's than {bounds}: {'; '.join(far) or 'none'}.\n"
+
+
+def _together(parts: Sequence[Report]) -> list[Report]:
+    """The rows of `TOGETHER` whose parts are all there."""
+    named = {part["name"]: part for part in parts}
+    return [
+        {
+            "name": name,
+            "parameters": sum(named[part]["parameters"] for part in of),
+            "gigaflop": sum(named[part]["gigaflop"] for part in of),
+            "once": "chunk",
+            "node": "",
+        }
+        for name, of in TOGETHER.items()
+        if set(of) <= set(named)
+    ]
 
 
 def _apart(own: float, theirs: float | None) -> float | None:
@@ -254,7 +282,7 @@ def metaworld_section(report: Report) -> str:
         own_low, own_high = wilson_interval(won, tried)
         rows.append([score["task"], f"{won} of {tried}", f"[{own_low:.0%}, {own_high:.0%}]"])
     return (
-        f"`{Path(str(report['policy'])).name}`, {len(every)} attempts from arrangements that no demonstration had, "
+        f"`{Path(str(report['policy'])).name}`, {_so_far(len(every), report)}attempts from arrangements that no demonstration had, "
         f"seed {report['seed']}: **{sum(every) / len(every):.1%}** [{low:.1%}, {high:.1%}].\n\n"
         + table(["task", "successes", "95 %"], rows)
     )

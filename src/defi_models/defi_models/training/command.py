@@ -215,9 +215,13 @@ def check_run(run: Run, stages: Sequence[str]) -> None:
         DefiError: the data do not fit the model or the run's folder, or the demonstrations their actions.
     """
     from defi_models.training.policy_stage import windows_of
+    from defi_models.training.stages import check_gidm
 
     for stage in stages:
         run.check(stage)
+        run.check_loop(stage)
+    if "gidm" in stages:
+        check_gidm(run)
     if "policy" in stages[1:]:
         windows_of(run)
 
@@ -238,7 +242,8 @@ def _train(args: argparse.Namespace, stages: Sequence[str]) -> None:
     chosen = replace(chosen, schedules=schedules)
     with parallel.first_alone():
         frames = open_data(args, chosen)
-    check_run(Run(chosen, frames, args.out, args.seed, args.arm, print, start=args.start and Start(args.start)), stages)
+    start = args.start and Start(args.start)
+    check_run(Run(chosen, frames, args.out, args.seed, args.arm, print, None, args.precision, start), stages)
     for stage in stages:
         start = time.monotonic()
 

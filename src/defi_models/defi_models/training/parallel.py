@@ -9,6 +9,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -22,11 +23,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 
 from defi_models.contract import ConfigError, DefiError
+from defi_models.files import write_text
 
 Precision = Literal["auto", "no", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("auto", "no", "bf16", "fp16")
 Module = TypeVar("Module", bound=torch.nn.Module)
 REFUSED = ".refused"  # ending of a file in which a process leaves its error
+PATIENCE = timedelta(
+    days=2
+)  # how long processes wait for the one that encodes or packs data; torch gives up after 10 min
 MEMBER = "RANK"  # set by torchrun, accelerate and `launch` in each process that trains with others
 
 
@@ -37,7 +42,7 @@ def is_member() -> bool:
 
 def join() -> None:
     """Meets the other processes where a launcher started this one as one of several."""
-    PartialState(cpu=not torch.cuda.is_available())
+    PartialState(cpu=not torch.cuda.is_available(), **({"timeout": PATIENCE} if is_member() else {}))
 
 
 def engine(precision: Precision = "auto", *, unused: bool = False) -> Accelerator:
@@ -48,17 +53,26 @@ def engine(precision: Precision = "auto", *, unused: bool = False) -> Accelerato
         unused: Whether some trained parameters take no part in the loss; finding them costs time.
 
     Raises:
-        ConfigError: fp16 is asked for without CUDA, which has no gradient scaler elsewhere.
+        ConfigError: the precision is not there; see `check_precision`.
     """
+    check_precision(precision)
     cuda = torch.cuda.is_available()
-    if precision == "fp16" and not cuda:
-        raise ConfigError("precision: got 'fp16' without CUDA, expected 'auto', 'no' or 'bf16'")
     chosen = ("bf16" if cuda else "no") if precision == "auto" else precision
     options = DistributedDataParallelKwargs(find_unused_parameters=unused)
     return Accelerator(cpu=not cuda, mixed_precision=chosen, kwargs_handlers=[options])
 
 
-def attention(engine: Accelerator) -> contextlib.AbstractContextManager[None]:
+def check_precision(precision: Precision) -> None:
+    """Refuses fp16 without CUDA, which has no gradient scaler elsewhere.
+
+    Raises:
+        ConfigError: so.
+    """
+    if precision == "fp16" and not torch.cuda.is_available():
+        raise ConfigError("precision: got 'fp16' without CUDA, expected 'auto', 'no' or 'bf16'")
+
+
+def attention(engine: Accelerator) -> contextlib.AbstractContextManager[object]:
     """Around a pass: attention in plain products where a CPU computes in bf16.
 
     Gradients of torch's fused attention take eight times as long there as in float32 (torch 2.13).
@@ -94,7 +108,9 @@ def size() -> int:
 
 def fillers() -> tuple[int, int]:
     """Which one this process is, and of how many, that fill a file together: all on one machine, else the first alone."""
-    together = size() == int(os.environ.get("LOCAL_WORLD_SIZE", size()))
+    together = size() == int(
+        os.environ.get("LOCAL_WORLD_SIZE", "1")
+    )  # a launcher that does not say may use many machines
     return (rank(), size()) if together else (rank(), 1)
 
 
@@ -199,12 +215,12 @@ def _member(number: int, processes: int, folder: Path, work: Callable[[], None])
     torch.set_num_threads(threads)
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     rendezvous = (folder / "rendezvous").as_uri()
-    dist.init_process_group(backend, init_method=rendezvous, rank=number, world_size=processes)
+    dist.init_process_group(backend, init_method=rendezvous, rank=number, world_size=processes, timeout=PATIENCE)
     try:
         join()
         work()
     except DefiError as error:  # the others may notice that this one is gone before it is told why
-        (folder / f"{number}{REFUSED}").write_text(str(error), encoding="utf-8")
+        write_text(folder / f"{number}{REFUSED}", str(error))
         raise
     finally:
         dist.destroy_process_group()

@@ -11,6 +11,7 @@ import math
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from defi_models.transforms import Statistics
 
 STORED_AT_MOST_BYTES = 64 * 2**30  # of features; more are computed in every step
 HELD_OUT_EVERY = 20  # episodes, counted task by task; these are not trained on
+HELD_OUT_FROM = 10  # episodes of a task on, one of it at least
 VALIDATED = 512  # held-out windows at most
 TRAINED_FORWARD = "policy.forward"  # the GFDM's weights where this stage trained it
 
@@ -64,10 +66,20 @@ class Windows:
         return (training, validation) if len(validation) else (training, training)
 
 
+def demonstrated_episodes(frames: Frames) -> np.ndarray:
+    """The episodes that have actions."""
+    return np.unique(frames.episode[~np.isnan(frames.target_gripper)])
+
+
 def held_out_episodes(frames: Frames) -> np.ndarray:
-    """The demonstrations not to train on, spread evenly over the tasks."""
-    demonstrated = np.unique(frames.episode[~np.isnan(frames.target_gripper)])
-    return np.array(sorted(demonstrated, key=lambda e: (frames.tasks[e], e))[::HELD_OUT_EVERY])
+    """The demonstrations not to train on, spread evenly over the tasks; one at least of each that has some to spare."""
+    ordered = sorted(demonstrated_episodes(frames), key=lambda e: (frames.tasks[e], e))
+    held_out = set(ordered[::HELD_OUT_EVERY])
+    for _, of_task in groupby(ordered, key=lambda e: frames.tasks[e]):
+        episodes = list(of_task)
+        if len(episodes) >= HELD_OUT_FROM and held_out.isdisjoint(episodes):
+            held_out.add(episodes[0])
+    return np.array(sorted(held_out))
 
 
 def windows_of(run: Run) -> Windows:
@@ -201,13 +213,19 @@ def _assemble(
                 "seed": run.seed,
                 "episodes": len(run.frames.tasks),
                 "samples": len(run.frames),
-                "tasks": sorted(set(run.frames.tasks)),
+                "tasks": _shown(run),
                 "frozen": {stage: list(parts) for stage, parts in run.preset.frozen.items()},
                 "start": run.start and run.start.checkpoint.fingerprint,
                 "torch": torch.__version__,
                 "figures": figures,
             },
         )
+
+
+def _shown(run: Run) -> list[str]:
+    """The tasks of all demonstrations, those of the checkpoint it starts from included."""
+    before = run.start.checkpoint.provenance.get("tasks", []) if run.start else []
+    return sorted({*before, *(run.frames.tasks[episode] for episode in demonstrated_episodes(run.frames))})
 
 
 def _halved(run: Run, forward: Mapping[str, Tensor], inverse: Mapping[str, Tensor], folder: Path) -> dict[str, Path]:

@@ -32,10 +32,10 @@ from defi_models.datasets.latents import RUN_FILE, read_config
 from defi_models.datasets.reading import read_json
 from defi_models.files import write_text
 from defi_models.training import parallel
-from defi_models.training.loop import fit
+from defi_models.training.loop import check_shares, fit
 from defi_models.training.presets import Preset
 from defi_models.training.start import Start
-from defi_models.training.state import TrainingError, forget, save_whole
+from defi_models.training.state import TrainingError, check_begun, forget, save_whole
 from defi_models.training.step import Step, share
 from defi_models.training.watch import Picture, Watch
 from defi_models.words import Tokenizer, tokenizer_of, vocabulary
@@ -90,9 +90,7 @@ class Run:
         Raises:
             CheckpointError: tokenizers of pretrained text encoders are missing in the run's folder.
         """
-        if self.start is not None:
-            self.start.bring_tokenizers(self.out)
-        return tokenizer_of(self.config.text, self.out)
+        return tokenizer_of(self.config.text, self.out if self.start is None else self.start.folder)
 
     def check(self, stage: str) -> None:
         """Refuses what does not fit the run's folder or the stage, before anything is written.
@@ -107,7 +105,13 @@ class Run:
         path = self.out / RUN_FILE
         if not path.is_file():
             return
-        there, here = (dict(_numbers(asdict(config))) for config in (read_config(path), self.config))
+        config = read_config(path)
+        if self.start is not None and getattr(config.text, "words", None) != getattr(self.config.text, "words", None):
+            raise TrainingError(
+                f"{path}: got the vocabulary of --start {self.start.folder}, expected that of the run in that folder, whose "
+                "weights know other words; give another --out"
+            )
+        there, here = (dict(_numbers(asdict(config))) for config in (config, self.config))
         differing = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
         if differing:
             named = ", ".join(f"{name} {here.get(name)} instead of {there.get(name)}" for name in differing[:NAMED])
@@ -117,6 +121,19 @@ class Run:
                 f"(preset {read_json(path).get('preset')!r}); give its --preset and --set, or another --out"
             )
 
+    def check_loop(self, stage: str) -> None:
+        """Refuses what the loop of a stage would: too small a batch, a precision that is not there, a state of another run.
+
+        Raises:
+            TrainingError: so.
+            ConfigError: of the precision.
+        """
+        schedule = self.preset.schedules[stage]
+        check_shares(schedule)
+        parallel.check_precision(self.precision)
+        own = {"seed": self.seed, "batch": schedule.batch, **self._whose}
+        check_begun(self._state(stage), own, schedule.steps)
+
     def describe(self, stage: str) -> None:
         """Writes down what is trained, for people, for later stages and for `defi data encode`.
 
@@ -125,6 +142,8 @@ class Run:
         """
         path = self.out / RUN_FILE
         if parallel.rank() == 0:
+            if self.start is not None:
+                self.start.bring_tokenizers(self.out)
             anew = stage == "autoencoder" and self.start is None
             config = self.preset.model(self.words) if anew else self.config
             about = {"preset": self.preset.name, "seed": self.seed, "arm": self.arm, "config": asdict(config)}
@@ -205,10 +224,11 @@ class Run:
         unused: bool = False,
     ) -> dict[str, Any]:
         """Writes down what is trained, runs the loop for one stage and returns its figures; see `fit`."""
+        schedule = self.preset.schedules[stage]
+        self.check_loop(stage)
         self.describe(stage)
         torch.manual_seed(self.seed)
         start = time.monotonic()
-        schedule = self.preset.schedules[stage]
         first = parallel.rank() == 0
         watch = Watch(self.progress, self.bar, self.out, stage, pictures) if first else Watch()
         figures = fit(

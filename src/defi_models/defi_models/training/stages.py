@@ -27,6 +27,7 @@ from defi_models.training.step import Step
 __all__ = ["STAGE_FUNCTIONS", "Run", "train_autoencoder", "train_gfdm", "train_gidm", "train_policy"]
 RESTART_EVERY_STEPS = 100
 RESTART_UNTIL = 0.7  # of the steps; after that the codes keep their meaning
+DINO_ORIGIN = "put DINOv2's weights there: this preset's GIDM is pretrained over its features"
 PICTURED = 4  # clips in a picture
 
 
@@ -153,14 +154,26 @@ class GidmStage(nn.Module):
         self.usage.zero_()
 
 
+def check_gidm(run: Run) -> None:
+    """Refuses what this stage alone cannot do, before hours of the stages before it.
+
+    Raises:
+        TrainingError: FSDP is asked for, or the weights of DINOv2 are missing.
+    """
+    if parallel.spreads():
+        raise TrainingError("gidm: got FSDP, expected DDP: this stage restarts dead codes in place, and is small")
+    path = run.out / "dino.safetensors"
+    if run.config.gidm.dino is not None and not path.is_file():
+        raise TrainingError(f"{path} is missing: {DINO_ORIGIN}")
+
+
 def train_gidm(run: Run) -> None:
     """Stage 2: latent actions between two real frames of the first camera; no action label is read.
 
     Raises:
-        TrainingError: FSDP is asked for.
+        TrainingError: see `check_gidm`.
     """
-    if parallel.spreads():
-        raise TrainingError("gidm: got FSDP, expected DDP: this stage restarts dead codes in place, and is small")
+    check_gidm(run)
     torch.manual_seed(run.seed)
     patches_of, patch_width = _patches(run)
     inverse = InverseHalf(run.config, run.config.gfdm.feature_width)
@@ -198,7 +211,7 @@ def _patches(run: Run) -> tuple[Callable[[np.ndarray], Tensor], int]:
         from defi_models.models.pretrained import Dino
 
         dino = Dino(config.gidm.dino).to(parallel.device())
-        run.load("dino", dino, "put DINOv2's weights there: this preset's GIDM is pretrained over its features")
+        run.load("dino", dino, DINO_ORIGIN)
 
         def features_of(samples: np.ndarray) -> Tensor:
             rows = run.frames.clip(samples, offsets).ravel()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from defi_models.checkpoint import FORWARD, INVERSE, VIDEO, Checkpoint, read_checkpoint
 from defi_models.config import DefiConfig, PretrainedTextConfig, TextConfig
+from defi_models.files import whole
 from defi_models.words import CLIP_TOKENIZER, T5_TOKENIZER
 
 TOKENIZERS = (CLIP_TOKENIZER, T5_TOKENIZER)
@@ -64,8 +65,8 @@ class Start:
         """Copies its tokenizers into a run, if it has some."""
         for name in TOKENIZERS:
             if name in self.checkpoint.hashes and not (out / name).is_file():
-                out.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(self.checkpoint.weights(name), out / name)
+                with whole(out / name) as part:
+                    shutil.copyfile(self.checkpoint.weights(name), part)
 
 
 def tokenizer_files(config: DefiConfig, out: Path) -> dict[str, Path]:

@@ -96,26 +96,13 @@ class State:
         Raises:
             TrainingError: the file is damaged or belongs to another model or run.
         """
-        path = out.with_suffix(".state")
-        if not path.is_file():
+        header = check_begun(out, self.whose, self.steps)
+        if header is None:
             return 0, []
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                header = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no dictionary
-        except (SafetensorError, OSError) as error:
-            raise TrainingError(f"{path}: cannot be read ({error}); delete it to begin the stage anew") from error
+        path = out.with_suffix(".state")
+        with safe_open(str(path), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no dictionary
         self._check(tensors, path)
-        for name, value in self.whose.items():
-            if header.get(name, str(value)) != str(value):
-                raise TrainingError(
-                    f"{path}: belongs to a run with {name} {header[name]}, got {value}; give that, or delete it to begin anew"
-                )
-        if int(header["step"]) > self.steps:
-            raise TrainingError(
-                f"{path}: {header['step']} steps are done, got a run of {self.steps}; give more --steps, or delete it to "
-                "begin anew"
-            )
         for kind, targets in (("weight", self.parameters), ("average", self.average), ("buffer", self.buffers)):
             for name, target in targets.items():
                 if f"{kind}.{name}" in tensors:
@@ -150,6 +137,38 @@ class State:
                 slots.setdefault(int(number), {})[slot] = _placed(value, members[int(number)]) if whole_slot else value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+
+
+def check_begun(out: Path, whose: Mapping[str, int | str], steps: int) -> dict[str, str] | None:
+    """What the header of a saved state says; None where nothing was saved.
+
+    Args:
+        out: Where it lies, `<out>.state`.
+        whose: What the run that goes on has in common with the one that saved.
+        steps: Of the whole run.
+
+    Raises:
+        TrainingError: the file is damaged or belongs to another run, or has more steps.
+    """
+    path = out.with_suffix(".state")
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise TrainingError(f"{path}: cannot be read ({error}); delete it to begin the stage anew") from error
+    for name, value in whose.items():
+        if header.get(name, str(value)) != str(value):
+            hint = " (names, sizes and times of change of its files)" if name == "data" else ""
+            raise TrainingError(
+                f"{path}: belongs to a run with {name} {header[name]}{hint}, got {value}; give that, or delete it to begin anew"
+            )
+    if int(header["step"]) > steps:
+        raise TrainingError(
+            f"{path}: {header['step']} steps are done, got a run of {steps}; give more --steps, or delete it to begin anew"
+        )
+    return header
 
 
 def _placed(value: Tensor, like: Tensor) -> Tensor:
