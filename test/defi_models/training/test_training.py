@@ -531,7 +531,7 @@ def test_state_of_another_model_is_refused_with_the_first_difference(
     with pytest.raises(
         TrainingError, match=r"belongs to another model: 6 weights differ, the first is weight\.0\.bias"
     ):
-        fit(other, lambda _: (other.weight.sum(), {}), SCHEDULE, tmp_path / "run", seed=0)
+        fit(other, lambda _: (other.weight.sum(), {}), SCHEDULE, tmp_path / "run", seed=3)
 
 
 def test_state_of_a_run_with_another_seed_is_refused_with_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
