@@ -33,6 +33,7 @@ LARGEST_DIFFERENCE = 1e-3  # of normalised actions, between torch and onnxruntim
 # Of one network's outputs, beside the largest of them or 1. Sums of float32 in another order differ by some 1e-6.
 LARGEST_OF_NETWORK = 1e-4
 TRIALS = 20
+TIMED = ("gfdm_ms", "gidm_ms", "chunk_ms")  # each half, and both one after the other
 
 
 class ExportError(DefiError):
@@ -81,7 +82,7 @@ class Export:
         report = export(checkpoint)
         for name, row in report["networks"].items():
             sys.stdout.write(f"{name:<18} {row['bytes'] / 1e6:7.1f} MB  largest difference {row['difference']:.1e}\n")
-        for name in ("gfdm_ms", "gidm_ms"):
+        for name in TIMED:
             row = report[name]
             sys.stdout.write(f"{name:<18} torch {row['torch']:.1f}  onnxruntime {row['onnx']:.1f}  (p50, one thread)\n")
         sys.stdout.write(
@@ -275,7 +276,7 @@ def parity(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
     tokens[0, :3] = [2, 3, 2][: config.text.max_words]
     size, steps = config.gfdm.image_size, config.chunk_steps
     none = np.zeros((1, steps, config.action_width), np.float32), np.zeros((1, steps, 1), np.float32)
-    ms: dict[str, dict[str, list[float]]] = {name: {"torch": [], "onnx": []} for name in ("gfdm_ms", "gidm_ms")}
+    ms: dict[str, dict[str, list[float]]] = {name: {"torch": [], "onnx": []} for name in TIMED}
     differences = []
     torch.set_num_threads(1)
     try:
@@ -285,10 +286,10 @@ def parity(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
             made = []
             for name, (forward, inverse) in backends.items():
                 words, their_words = forward.words(tokens), inverse.words(tokens)
-                features, took = _timed(forward.features, pixels, words)
-                ms["gfdm_ms"][name].append(took)
-                actions, took = _timed(inverse.actions, features, their_words, state, *none)
-                ms["gidm_ms"][name].append(took)
+                features, gfdm_ms = _timed(forward.features, pixels, words)
+                actions, gidm_ms = _timed(inverse.actions, features, their_words, state, *none)
+                for timed, took in zip(TIMED, (gfdm_ms, gidm_ms, gfdm_ms + gidm_ms), strict=True):
+                    ms[timed][name].append(took)
                 made.append((actions, features))
             differences.append([np.abs(one - other).max() for one, other in zip(*made, strict=True)])
     finally:
