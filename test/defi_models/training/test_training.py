@@ -417,6 +417,23 @@ def test_a_folder_of_other_words_takes_no_checkpoint_to_start_from(
     assert "got the vocabulary of --start" in capsys.readouterr().err
 
 
+def test_a_first_stage_with_other_words_is_refused_where_later_ones_know_the_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They were then loaded with words that meant others."""
+    data, out = tiny_episodes(tmp_path / "data"), tmp_path / "run"
+    run = Run(preset("test"), open_frames(data, CAMERAS, 32), out, 0, "franka_panda", print)
+    run.describe("autoencoder")
+    about = json.loads((out / "run.json").read_text())
+    about["config"]["text"]["words"] = ["a", "button", "press"]
+    (out / "run.json").write_text(json.dumps(about))
+    (out / "gfdm.safetensors").touch()
+    command = ["train", "autoencoder", "--preset", "test", "--data", str(data), "--out", str(out)]
+    assert main(command) == 2
+    assert "other words than its stages ['gfdm'] know" in capsys.readouterr().err
+    assert json.loads((out / "run.json").read_text()) == about
+
+
 def test_seeds_of_any_size_differ_by_step_and_sample() -> None:
     """Seeds above some four thousand million overflowed."""
     cpu = torch.device("cpu")

@@ -33,7 +33,7 @@ from defi_models.datasets.reading import read_json
 from defi_models.files import write_text
 from defi_models.training import parallel
 from defi_models.training.loop import check_shares, fit
-from defi_models.training.presets import Preset
+from defi_models.training.presets import STAGES, Preset
 from defi_models.training.start import Start
 from defi_models.training.state import TrainingError, check_begun, forget, save_whole
 from defi_models.training.step import Step, share
@@ -110,6 +110,12 @@ class Run:
             raise TrainingError(
                 f"{path}: got the vocabulary of --start {self.start.folder}, expected that of the run in that folder, whose "
                 "weights know other words; give another --out"
+            )
+        later = [one for one in STAGES[1:] if stage == STAGES[0] and (self.out / f"{one}.safetensors").is_file()]
+        if later and self.start is None and isinstance(config.text, TextConfig) and config.text.words != self.words:
+            raise TrainingError(
+                f"{path}: got data with other words than its stages {later} know, expected the same ones; give another --out, "
+                "or delete their weights to train them anew"
             )
         there, here = (dict(_numbers(asdict(config))) for config in (config, self.config))
         differing = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
