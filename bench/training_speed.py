@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--preset", default="nano")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precision", default="no", choices=["no", "bf16"])
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     chosen = preset(args.preset)
@@ -51,13 +52,14 @@ def main() -> None:
 
     schedule = replace(chosen.schedules["policy"], steps=args.steps + WARM_UP)
     with tempfile.TemporaryDirectory() as folder:
-        fit(model, loss, schedule, Path(folder) / "run", seed=0)
+        fit(model, loss, schedule, Path(folder) / "run", seed=0, precision=args.precision)
     wall, cpu = np.diff(np.array(begun), axis=0)[WARM_UP - 1 :].T
     low, middle, high = np.quantile(wall, [0.1, 0.5, 0.9])
     figures = {"median_s": middle, "p10_s": low, "p90_s": high, "cpu_median_s": np.median(cpu)}
     about = {
         "preset": args.preset,
         "threads": args.threads,
+        "precision": args.precision,
         "batch": schedule.batch,
         "noise_draws": chosen.noise_draws,
         "steps": len(wall),

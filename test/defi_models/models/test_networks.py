@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny import TINY_TEXT, halves, tiny_config
+from torch.nn.functional import scaled_dot_product_attention
 
 from defi_models.contract import ContractError
 from defi_models.models.decoder import ActionDenoiser
 from defi_models.models.defi import InverseInputs
 from defi_models.models.gidm import GidmPretraining, VectorQuantizer
-from defi_models.models.layers import Attention
+from defi_models.models.layers import Attention, plain_attention
 from defi_models.words import UNKNOWN, tokenize, vocabulary
 
 CONFIG = tiny_config()
@@ -184,8 +187,28 @@ def test_latent_actions_without_words_are_those_with_words(pair) -> None:
     assert whole[1].shape[1] and not alone[1].shape[1]
 
 
-def test_draws_of_noise_that_share_a_context_are_worth_as_many_samples(pair) -> None:
-    denoiser = pair[1].denoiser
+@pytest.mark.parametrize("causal", [False, True])
+def test_plain_attention_is_torchs(causal: bool) -> None:
+    """It takes the place of the fused one in bf16 on a CPU."""
+    q, k, v = (torch.randn(2, 3, 5, 8, generator=torch.Generator().manual_seed(n)) for n in range(3))
+    allowed = (
+        torch.ones(5, 5, dtype=torch.bool).tril() if causal else torch.tensor([[True] * 5, [True, False] * 2 + [True]])
+    )
+    allowed = allowed if causal else allowed[:, None, None]
+    expected = scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+    torch.testing.assert_close(plain_attention(q, k, v, allowed, 0.0), expected)
+    attention = Attention(24, 3)
+    x = torch.randn(2, 5, 24)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = attention(x, causal=causal)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), attention(x, causal=causal), atol=2e-2, rtol=5e-2)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_draws_of_noise_that_share_a_context_are_worth_as_many_samples(causal: bool) -> None:
+    config = replace(CONFIG.decoder, causal_context=causal)
+    denoiser = ActionDenoiser(config, CONFIG.action_width, CONFIG.chunk_steps).eval()
     context = torch.randn(3, 5, CONFIG.decoder.width)
     actions = torch.randn(3, denoiser.steps, denoiser.action_width)
     noise, uniform = torch.randn(3, 4, denoiser.steps, denoiser.action_width), torch.rand(3, 4)

@@ -127,7 +127,7 @@ class ActionDenoiser(nn.Module):
         draws = noise[0].numel() // actions[0].numel()
         noise, uniform = noise.reshape(-1, *actions.shape[1:]), uniform.reshape(-1)
         actions = actions.repeat_interleave(draws, 0)
-        read = [KeysValues(*(t.repeat_interleave(draws, 0) for t in layer)) for layer in self.read(context)]
+        read = self.read(context)
         lowest, highest = (1 / (1 + (CENTRE / s) ** (1 / SPREAD)) for s in (TRAINED_SIGMA_MIN, self.config.sigma_max))
         u = lowest + (highest - lowest) * uniform
         sigma = (math.log(CENTRE) + SPREAD * torch.logit(u)).exp().to(actions)
@@ -210,6 +210,14 @@ class ActionLayer(nn.Module):
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(condition).chunk(6, dim=-1)
         a = modulate(self.norm1(x), shift_a, scale_a, offset)
         x = x + (offset + gate_a) * self.residual_dropout(self.attention(a, causal=True))
-        x = x + self.residual_dropout(self.cross.attend(self.norm3(x), context, causal=self.config.causal_context))
+        x = x + self.residual_dropout(self._read(self.norm3(x), context))
         m = modulate(self.norm2(x), shift_m, scale_m, offset)
         return x + (offset + gate_m) * self.dropout(self.mlp(m))
+
+    def _read(self, x: Tensor, context: KeysValues) -> Tensor:
+        """Attends to the context, of which several draws of noise one after the other in `x` may share one."""
+        contexts = context.keys.shape[0]
+        if self.config.causal_context:
+            shared = KeysValues(*(t.repeat_interleave(x.shape[0] // contexts, 0) for t in context))
+            return self.cross.attend(x, shared, causal=True)
+        return self.cross.attend(x.reshape(contexts, -1, x.shape[-1]), context).reshape(x.shape)

@@ -136,7 +136,7 @@ def adamw(module: nn.Module, schedule: Schedule) -> torch.optim.AdamW:
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": schedule.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.95))
+    return torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.95), fused=True)
 
 
 def _gradients(
@@ -156,8 +156,7 @@ def _gradients(
         torch.manual_seed(seed_of([seed, index, parallel.rank() * schedule.accumulate + part, passes]))  # dropout
         last = part + 1 == schedule.accumulate
         with contextlib.nullcontext() if last else engine.no_sync(objective):
-            with parallel.attention(engine):
-                value, figures = objective(step)
+            value, figures = objective(step)
             weight = step.count / schedule.batch  # of the mean over the whole batch
             row = torch.tensor([float(value.detach()), *figures.values()]) * weight
             sums = row if part == 0 else sums + row

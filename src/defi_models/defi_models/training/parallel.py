@@ -19,11 +19,10 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs
 from torch.distributed.tensor import DTensor
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 
 from defi_models.contract import ConfigError, DefiError
-from defi_models.files import write_text
+from defi_models.files import interrupted_by_sigterm, write_text
 
 Precision = Literal["auto", "no", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("auto", "no", "bf16", "fp16")
@@ -32,6 +31,7 @@ REFUSED = ".refused"  # ending of a file in which a process leaves its error
 PATIENCE = timedelta(
     days=2
 )  # how long processes wait for the one that encodes or packs data; torch gives up after 10 min
+STOP_S = 5.0  # how long a process may take to end when it is told to
 MEMBER = "RANK"  # set by torchrun, accelerate and `launch` in each process that trains with others
 
 
@@ -70,15 +70,6 @@ def check_precision(precision: Precision) -> None:
     """
     if precision == "fp16" and not torch.cuda.is_available():
         raise ConfigError("precision: got 'fp16' without CUDA, expected 'auto', 'no' or 'bf16'")
-
-
-def attention(engine: Accelerator) -> contextlib.AbstractContextManager[object]:
-    """Around a pass: attention in plain products where a CPU computes in bf16.
-
-    Gradients of torch's fused attention take eight times as long there as in float32 (torch 2.13).
-    """
-    plain = engine.mixed_precision == "bf16" and engine.device.type == "cpu"
-    return sdpa_kernel(SDPBackend.MATH) if plain else contextlib.nullcontext()
 
 
 def prepare(
@@ -197,13 +188,21 @@ def launch(processes: int, work: Callable[[], None]) -> None:
         work()
         return
     with tempfile.TemporaryDirectory() as folder:
+        members = spawn(_member, (processes, Path(folder), work), nprocs=processes, join=False)
         try:
-            spawn(_member, (processes, Path(folder), work), nprocs=processes)
+            with interrupted_by_sigterm():
+                while not members.join():
+                    pass
         except (ProcessRaisedException, ProcessExitedException) as error:
             refusals = sorted(Path(folder).glob(f"*{REFUSED}"))
             if not refusals:
                 raise
             raise DefiError(refusals[0].read_text(encoding="utf-8")) from error
+        finally:  # none goes on alone when this one is told to end
+            for process in members.processes:
+                process.terminate()
+                process.join(STOP_S)
+                process.kill()
 
 
 def _member(number: int, processes: int, folder: Path, work: Callable[[], None]) -> None:
