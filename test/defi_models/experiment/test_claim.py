@@ -13,7 +13,7 @@ from tiny import tiny_episodes
 from defi_models.cli import main
 from defi_models.contract import ConfigError
 from defi_models.datasets.sources import open_source
-from defi_models.experiment.arms import ARMS, BUDGETS, smallest
+from defi_models.experiment.arms import ARMS, BUDGETS, compared, smallest
 from defi_models.experiment.baseline import trained_parameters
 from defi_models.experiment.entangled import Entangled, entangled_like
 from defi_models.experiment.footage import film
@@ -21,7 +21,6 @@ from defi_models.experiment.outcome import difference_interval, order, read_outc
 from defi_models.experiment.trial import check_budget, check_data
 from defi_models.models.transformer import SpatioTemporalTransformer
 from defi_models.training.policy_stage import held_out_episodes
-from defi_models.training.presets import nano
 from defi_sim.world import World
 
 WORDS = ("drawer", "open", "the")
@@ -337,7 +336,7 @@ def test_video_of_a_hand_is_written_with_its_sentences(tmp_path: Path) -> None:
     assert found.images["video"].std(0).mean() > 1, "something moves"
 
 
-@pytest.mark.parametrize("model", [nano, smallest])
+@pytest.mark.parametrize("model", [compared, smallest])
 def test_the_baseline_has_about_as_many_parameters_as_both_halves(model) -> None:
     config = model(WORDS)
     wanted = trained_parameters(config)
