@@ -127,7 +127,7 @@ class Budget:
 
 
 def compared(words: tuple[str, ...]) -> DefiConfig:
-    """The model of every arm: what the preset `nano` was when the first seed ran. It stays, so that seeds can be added."""
+    """The model of every arm: the preset `nano` when the first seed ran. It stays when that changes, so that seeds can be added."""
     return DefiConfig(
         text=TextConfig(words=words),
         autoencoder=AutoencoderConfig(channels=(16, 48, 96), latent_channels=8),
