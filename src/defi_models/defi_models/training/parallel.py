@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -23,6 +23,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from defi_models.contract import ConfigError, DefiError
 from defi_models.files import interrupted_by_sigterm, write_text
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
 
 Precision = Literal["auto", "no", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("auto", "no", "bf16", "fp16")
@@ -189,6 +192,7 @@ def launch(processes: int, work: Callable[[], None]) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         members = spawn(_member, (processes, Path(folder), work), nprocs=processes, join=False)
+        assert members is not None  # for it is not joined there
         try:
             with interrupted_by_sigterm():
                 while not members.join():
@@ -199,7 +203,7 @@ def launch(processes: int, work: Callable[[], None]) -> None:
                 raise
             raise DefiError(refusals[0].read_text(encoding="utf-8")) from error
         finally:  # none goes on alone when this one is told to end
-            for process in members.processes:
+            for process in cast("list[BaseProcess]", members.processes):
                 process.terminate()
                 process.join(STOP_S)
                 process.kill()
