@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -401,16 +402,22 @@ def test_what_the_loop_of_a_later_stage_would_refuse_is_found_before_the_first(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_folder_of_other_words_takes_no_checkpoint_to_start_from(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """As many words fit the weights, whose words meant others."""
-    data, out = tiny_episodes(tmp_path / "data"), tmp_path / "run"
+def run_of_other_words(out: Path, data: Path) -> dict[str, Any]:
+    """Describes a run with as many words as the data have, but others; what it says."""
     run = Run(preset("test"), open_frames(data, CAMERAS, 32), out, 0, "franka_panda", print)
     run.describe("autoencoder")
     about = json.loads((out / "run.json").read_text())
     about["config"]["text"]["words"] = ["a", "button", "press"]
     (out / "run.json").write_text(json.dumps(about))
+    return about
+
+
+def test_a_folder_of_other_words_takes_no_checkpoint_to_start_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As many words fit the weights, whose words meant others."""
+    data, out = tiny_episodes(tmp_path / "data"), tmp_path / "run"
+    run_of_other_words(out, data)
     start = tiny_checkpoint(tmp_path / "start").folder
     command = ["train", "gfdm", "--preset", "test", "--data", str(data), "--out", str(out), "--start", str(start)]
     assert main(command) == 2
@@ -422,11 +429,7 @@ def test_a_first_stage_with_other_words_is_refused_where_later_ones_know_the_run
 ) -> None:
     """They were then loaded with words that meant others."""
     data, out = tiny_episodes(tmp_path / "data"), tmp_path / "run"
-    run = Run(preset("test"), open_frames(data, CAMERAS, 32), out, 0, "franka_panda", print)
-    run.describe("autoencoder")
-    about = json.loads((out / "run.json").read_text())
-    about["config"]["text"]["words"] = ["a", "button", "press"]
-    (out / "run.json").write_text(json.dumps(about))
+    about = run_of_other_words(out, data)
     (out / "gfdm.safetensors").touch()
     command = ["train", "autoencoder", "--preset", "test", "--data", str(data), "--out", str(out)]
     assert main(command) == 2

@@ -242,8 +242,8 @@ def _train(args: argparse.Namespace, stages: Sequence[str]) -> None:
     chosen = replace(chosen, schedules=schedules)
     with parallel.first_alone():
         frames = open_data(args, chosen)
-    start = args.start and Start(args.start)
-    check_run(Run(chosen, frames, args.out, args.seed, args.arm, print, None, args.precision, start), stages)
+    origin = args.start and Start(args.start)
+    check_run(Run(chosen, frames, args.out, args.seed, args.arm, print, None, args.precision, origin), stages)
     for stage in stages:
         start = time.monotonic()
 
@@ -262,7 +262,7 @@ def _train(args: argparse.Namespace, stages: Sequence[str]) -> None:
                 progress,
                 shown,
                 args.precision,
-                args.start and Start(args.start),
+                origin,
             )
             STAGE_FUNCTIONS[stage](run)
         parallel.barrier()
